@@ -1,0 +1,29 @@
+"""Checks of constructor arguments that several layers take."""
+
+
+def check_choice(layer, argument, value, choices):
+    """Raise ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(
+            f"{layer.name}: Expected `{argument}` to be one of {', '.join(map(repr, choices))}. "
+            f"Received {value!r}. Try {choices[0]!r}."
+        )
+
+
+def check_bottleneck(layer, channels):
+    """Raise ValueError unless the bottleneck width is None or a positive int."""
+    if channels is not None and (not isinstance(channels, int) or channels < 1):
+        raise ValueError(
+            f"{layer.name}: Expected `channels`, the bottleneck width, to be a positive int or None. "
+            f"Received {channels!r}. Try None, which means half of the input's channels."
+        )
+
+
+def bottleneck_width(layer, input_channels):
+    """Return the width `layer.channels`, or half of the input's where that is None."""
+    if layer.channels is None and input_channels < 2:
+        raise ValueError(
+            f"{layer.name}: Expected at least 2 channels, to halve them. "
+            f"Received {input_channels}. Try channels=1."
+        )
+    return layer.channels or input_channels // 2

@@ -1,0 +1,119 @@
+"""The positions of a map: its axes between batch and channels, their windows and pooling.
+
+A map is a sequence [B, L, C], an image [B, H, W, C] or a video [B, T, H, W, C]. Windows are
+written for video, (t, h, w); an image uses the last two entries, a sequence the last one.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+KINDS = {3: "sequence [B, L, C]", 4: "image [B, H, W, C]", 5: "video [B, T, H, W, C]"}
+
+
+def check_map(layer, input_shape, ranks=(3, 4, 5)):
+    """Return the channel count of a map that `layer` can take, or raise ValueError."""
+    if keras.config.image_data_format() != "channels_last":
+        raise ValueError(
+            f"{layer.name}: Expected keras.config.image_data_format() 'channels_last'. "
+            f"Received '{keras.config.image_data_format()}'. "
+            "Try keras.config.set_image_data_format('channels_last') and transpose the input."
+        )
+    if len(input_shape) not in ranks:
+        raise ValueError(
+            f"{layer.name}: Expected a {' or '.join(KINDS[rank] for rank in ranks)}. "
+            f"Received shape {tuple(input_shape)} of rank {len(input_shape)}. "
+            "Try keras.layers.Reshape, or add the missing axis with keras.ops.expand_dims."
+        )
+    if input_shape[-1] is None:
+        raise ValueError(
+            f"{layer.name}: Expected a known number of channels on the last axis. "
+            f"Received shape {tuple(input_shape)}. Try keras.Input with the last entry an int."
+        )
+    return input_shape[-1]
+
+
+def check_window(name, window, layer_name):
+    """Return `window` as a tuple (t, h, w) of positive ints, or raise ValueError; an int means a cube."""
+    entries = (window,) * 3 if isinstance(window, int) else tuple(window)
+    if len(entries) != 3 or not all(isinstance(size, int) and size > 0 for size in entries):
+        raise ValueError(
+            f"{layer_name}: Expected `{name}` to be a positive int or three of them (t, h, w). "
+            f"Received {window!r}. Try (1, 2, 2); images use the last two entries, sequences the last."
+        )
+    return entries
+
+
+def check_kernel(kernel_size, layer_name):
+    """Return `kernel_size` as a tuple (t, h, w) of odd ints, or raise ValueError."""
+    sides = check_window("kernel_size", kernel_size, layer_name)
+    if any(size % 2 == 0 for size in sides):
+        raise ValueError(
+            f"{layer_name}: Expected odd kernel sides, so that the window has a middle. "
+            f"Received kernel_size={kernel_size!r}. Try (3, 7, 7)."
+        )
+    return sides
+
+
+def window_of(window, input_shape):
+    """Keep those entries of a (t, h, w) window that a map of this shape has axes for."""
+    return window[5 - len(input_shape) :]
+
+
+def check_fits(layer, window, input_shape):
+    """Raise ValueError where a pooling window is larger than a known side of the map."""
+    for size, side in zip(window_of(window, input_shape), input_shape[1:-1], strict=True):
+        if side is not None and size > side:
+            raise ValueError(
+                f"{layer.name}: Expected a map at least as large as the sub-sampling window. "
+                f"Received window {window_of(window, input_shape)} on shape {tuple(input_shape)}. "
+                "Try a smaller `subsample`, or subsample=None."
+            )
+
+
+def flatten_positions(x):
+    """Lay all positions of a map on one axis: [B, ..., C] -> [B, N, C]."""
+    sides = x.shape[1:-1]
+    if all(side is not None for side in sides):
+        return ops.reshape(x, (-1, math.prod(sides), x.shape[-1]))  # [B, N, C]
+    return ops.reshape(x, (ops.shape(x)[0], -1, x.shape[-1]))  # [B, N, C]
+
+
+def restore_positions(y, like):
+    """Undo `flatten_positions`: [B, N, D] -> [B, ..., D] with the sides of `like`."""
+    return ops.reshape(y, (*ops.shape(like)[:-1], y.shape[-1]))  # [B, ..., D]
+
+
+def fold_frames(x):
+    """Count frames as further samples: [B, T, H, W, C] -> [B*T, H, W, C]."""
+    return ops.reshape(x, (-1, *ops.shape(x)[2:]))  # [B*T, H, W, C]
+
+
+def unfold_frames(y, frames):
+    """Undo `fold_frames`: [B*T, H, W, C] -> [B, T, H, W, C] with T = `frames`."""
+    return ops.reshape(y, (-1, frames, *ops.shape(y)[1:]))  # [B, T, H, W, C]
+
+
+def max_pool(x, window):
+    """Max-pool a map by a (t, h, w) window, stride equal to the window, no padding.
+
+    On video the space is pooled first, frame by frame, then the time: a maximum is separable,
+    and 2-D pooling is the faster kernel.
+    """
+    if len(x.shape) == 3:
+        return _max_pool_image(x[:, None], (1, window[2]))[:, 0]  # [B, M, C]
+    if len(x.shape) == 4:
+        return _max_pool_image(x, window[1:])  # [B, H/h, W/w, C]
+    if window[1:] != (1, 1):
+        x = unfold_frames(_max_pool_image(fold_frames(x), window[1:]), ops.shape(x)[1])
+    if window[0] != 1:
+        batch, frames, height, width, channels = ops.shape(x)
+        rows = ops.reshape(x, (batch, frames, height * width, channels))  # [B, T, H*W, C]
+        rows = _max_pool_image(rows, (window[0], 1))  # [B, T/t, H*W, C]
+        x = ops.reshape(rows, (batch, -1, height, width, channels))  # [B, T/t, H, W, C]
+    return x
+
+
+def _max_pool_image(x, window):
+    return ops.max_pool(x, window, strides=window, padding="valid", data_format="channels_last")

@@ -1,0 +1,23 @@
+"""The 1x1x1 convolutions of the blocks, and the normalisation that makes a block start as an identity.
+
+A 1x1x1 convolution is a Dense layer on the last axis, at every rank.
+"""
+
+import keras
+
+
+def projection(layer, width, name):
+    """Return a child of `layer`, with bias, that maps each position to `width` channels.
+
+    The initializer is copied: Keras draws equal values from one instance each time, and
+    theta and phi would start equal. A seed given by the user is kept, and does just that.
+    """
+    initializer = keras.initializers.get(keras.initializers.serialize(layer.kernel_initializer))
+    return keras.layers.Dense(width, kernel_initializer=initializer, dtype=layer.dtype_policy, name=name)
+
+
+def closing_norm(layer):
+    """Return the batch norm at the end of the residual branch of `layer`: gamma and beta start at 0."""
+    return keras.layers.BatchNormalization(
+        momentum=0.9, epsilon=1e-5, gamma_initializer="zeros", dtype=layer.dtype_policy, name="norm"
+    )

@@ -1,0 +1,123 @@
+"""Writes a trained model as a SavedModel and proves that it gives the same answers without Keras.
+
+    python -m savedmodels.export --workdir=RUN [--output=DIR]
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_nonlocal  # noqa: F401 - registers the layers by which model.keras is read.
+from savedmodels.signatures import classify
+
+# Runs in a process of its own, in which importing Keras is an error.
+_RELOAD = """
+import sys
+sys.modules["keras"] = None
+import numpy as np, tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+outputs = model.signatures["serving_default"](tf.constant(np.load(sys.argv[2])))
+np.save(sys.argv[3], outputs["probabilities"].numpy())
+"""
+
+# The same kernels run on both sides; only their order of summation may differ.
+_TOLERANCE = 1e-5
+
+
+def export(workdir, output):
+    """Exports the model of a run.
+
+    The SavedModel has one signature, `serving_default`: see `savedmodels.signatures.classify`.
+
+    Args:
+        workdir: Directory with `model.keras` and `serving.json`, as the trainer writes them.
+        output: Directory to write, a version number as its last part where TF Serving reads it
+            (`.../model/1`). It appears whole and verified, or not at all.
+
+    Returns:
+        The largest difference between the probabilities of the live and of the reloaded model.
+
+    Raises:
+        FileNotFoundError: `workdir` has no trained model.
+        FileExistsError: `output` exists already.
+        RuntimeError: The SavedModel does not load without Keras, or its answers differ.
+    """
+    for name in ("model.keras", "serving.json"):
+        if not os.path.isfile(os.path.join(workdir, name)):
+            raise FileNotFoundError(
+                f"Expected a finished run with {name} in {workdir!r}. Received a directory without it. "
+                "Try: --workdir=DIR of a run of train.kinetics that has ended."
+            )
+    if os.path.exists(output):
+        raise FileExistsError(
+            f"Expected a new directory to export to. Received {output!r}, which exists. Try: --output=OTHER, "
+            "for TF Serving the next version number."
+        )
+    model = keras.saving.load_model(os.path.join(workdir, "model.keras"), compile=False)
+    with open(os.path.join(workdir, "serving.json"), encoding="utf-8") as file:
+        serving = json.load(file)
+    signature = classify(model, serving)
+    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
+    partial = tempfile.mkdtemp(prefix=".partial-", dir=os.path.dirname(os.path.abspath(output)))
+    try:
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint("serving_default", signature)
+        archive.write_out(partial, verbose=False)
+        difference = _verify(partial, signature, serving)
+        os.chmod(partial, 0o755)
+        os.rename(partial, output)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return difference
+
+
+def _verify(directory, signature, serving):
+    """Compares the live signature with the one that a process without Keras loads."""
+    shape = (2, serving["frames"], serving["size"] + 5, serving["size"] * 2, 3)
+    clip = np.random.default_rng(0).integers(256, size=shape).astype(np.uint8)
+    with tempfile.TemporaryDirectory() as scratch:
+        sent, received = os.path.join(scratch, "clip.npy"), os.path.join(scratch, "probabilities.npy")
+        np.save(sent, clip)
+        process = subprocess.run(
+            [sys.executable, "-c", _RELOAD, directory, sent, received], capture_output=True, text=True, check=False
+        )
+        if process.returncode:
+            raise RuntimeError(
+                "Expected the SavedModel to load and run without Keras. Received:\n" + process.stderr[-2000:]
+            )
+        reloaded = np.load(received)
+    difference = float(np.abs(signature(tf.constant(clip))["probabilities"].numpy() - reloaded).max())
+    if not difference <= _TOLERANCE:
+        raise RuntimeError(
+            f"Expected the reloaded model's probabilities within {_TOLERANCE} of the live one's. "
+            f"Received a difference of {difference}. Try: export in float32."
+        )
+    return difference
+
+
+def main(arguments=None):
+    """Parses the command line and exports."""
+    parser = argparse.ArgumentParser(prog="python -m savedmodels.export", description=__doc__.split("\n")[0])
+    parser.add_argument("--workdir", required=True, help="directory of a run of train.kinetics")
+    parser.add_argument("--output", help="directory of the SavedModel (default WORKDIR/savedmodel/1)")
+    options = parser.parse_args(arguments)
+    output = options.output or os.path.join(options.workdir, "savedmodel", "1")
+    try:
+        difference = export(options.workdir, output)
+    except (OSError, RuntimeError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(f"wrote {output}; reloaded without Keras, its probabilities differ by at most {difference:.1e}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""What a served model takes and gives: pixels in, class probabilities and names out."""
+
+import tensorflow as tf
+
+
+def preprocess(clip, size, mean, std):
+    """Scales the short side, cuts the centre square and normalises.
+
+    Args:
+        clip: uint8 [B, T, H, W, 3], RGB; any H and W.
+        size: Side of the square in pixels.
+        mean: Three channel means, in grey levels of 0-255.
+        std: Three channel deviations, likewise.
+
+    Returns:
+        float32 [B, T, size, size, 3].
+    """
+    shape = tf.shape(clip)
+    height, width = tf.cast(shape[2], tf.float32), tf.cast(shape[3], tf.float32)
+    scale = tf.cast(size, tf.float32) / tf.minimum(height, width)
+    scaled = tf.cast(tf.round([height * scale, width * scale]), tf.int32)
+    frames = tf.reshape(clip, (-1, shape[2], shape[3], 3))  # [B*T, H, W, 3]
+    frames = tf.image.resize(frames, scaled, antialias=True)
+    top, left = (scaled[0] - size) // 2, (scaled[1] - size) // 2
+    frames = frames[:, top : top + size, left : left + size]
+    frames = tf.reshape(frames, (shape[0], shape[1], size, size, 3))  # [B, T, size, size, 3]
+    return (frames - tf.constant(mean, tf.float32)) / tf.constant(std, tf.float32)
+
+
+def classify(model, serving):
+    """Returns the function behind `serving_default`.
+
+    Args:
+        model: Keras model from normalised clips [B, T, size, size, 3] to logits [B, K].
+        serving: Dictionary with `classes` (K names), `frames` (T), `size` (pixels), `mean` and `std`.
+
+    Returns:
+        `tf.function`: uint8 `clip` [B, T, H, W, 3] -> {`probabilities`: float32 [B, K], `classes`:
+        string [B, K]}, both in the order of the labels.
+
+    Raises:
+        ValueError: The model's output does not fit the number of class names.
+    """
+    if model.output_shape[-1] != len(serving["classes"]):
+        raise ValueError(
+            f"Expected a model of {len(serving['classes'])} classes, as serving.json names. Received one of "
+            f"{model.output_shape[-1]}. Try: export the model.keras and serving.json of one run."
+        )
+
+    @tf.function(input_signature=[tf.TensorSpec((None, serving["frames"], None, None, 3), tf.uint8, name="clip")])
+    def serving_default(clip):
+        logits = model(preprocess(clip, serving["size"], serving["mean"], serving["std"]), training=False)
+        names = tf.tile(tf.constant(serving["classes"])[None], (tf.shape(clip)[0], 1))
+        return {"probabilities": tf.nn.softmax(tf.cast(logits, tf.float32)), "classes": names}
+
+    return serving_default

@@ -1,0 +1,193 @@
+"""What every layer must do, in one table: add a row for a new layer, get the whole suite."""
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import oracles
+import pytest
+import tensorflow as tf
+
+from keras_nonlocal import DepthwiseConv3D, NonLocal, RegionNonLocal, TemporalShift
+from keras_nonlocal.frame_wise import FrameWise
+
+
+class Row(NamedTuple):
+    layer: Callable
+    arguments: dict  # none of them at its default
+    shape: tuple
+    oracle: Callable
+    identity_at_start: bool = False
+
+
+def frame_wise(dtype=None, **kwargs):
+    conv = keras.layers.Conv2D(4, 3, padding="same", use_bias=False, dtype=dtype, name="layer")
+    return FrameWise(conv, dtype=dtype, **kwargs)
+
+
+NON_LOCAL = {"channels": 3, "scaled": True, "kernel_initializer": "glorot_uniform"}
+REGION = {"kernel_size": (3, 1, 3), "channels": 3, "kernel_initializer": "glorot_uniform"}
+REGION |= {"region_initializer": "he_uniform", "subsample": (2, 2, 1)}
+DEPTHWISE = {"kernel_size": (3, 1, 3), "use_bias": True, "kernel_initializer": "he_uniform"}
+DEPTHWISE |= {"bias_initializer": "ones"}
+BEFORE = NON_LOCAL | {"subsample": (2, 1, 2), "pool_order": "before"}
+WHOLE = NON_LOCAL | {"subsample": None}
+
+ROWS = {
+    "non_local_video": Row(NonLocal, BEFORE, (2, 4, 3, 4, 4), oracles.non_local, True),
+    "non_local_image": Row(NonLocal, BEFORE, (2, 4, 5, 4), oracles.non_local, True),
+    "non_local_sequence": Row(NonLocal, WHOLE, (2, 6, 4), oracles.non_local, True),
+    "region_video": Row(RegionNonLocal, REGION, (2, 4, 4, 3, 4), oracles.region_non_local, True),
+    "region_image": Row(RegionNonLocal, REGION, (2, 4, 5, 4), oracles.region_non_local, True),
+    "region_sequence": Row(RegionNonLocal, REGION, (2, 6, 4), oracles.region_non_local, True),
+    "depthwise_video": Row(DepthwiseConv3D, DEPTHWISE, (2, 3, 4, 3, 2), oracles.depthwise_conv3d),
+    "depthwise_image": Row(DepthwiseConv3D, DEPTHWISE, (2, 4, 5, 2), oracles.depthwise_conv3d),
+    "depthwise_sequence": Row(DepthwiseConv3D, DEPTHWISE, (2, 6, 2), oracles.depthwise_conv3d),
+    "shift_video": Row(TemporalShift, {"divisor": 3}, (2, 4, 3, 2, 7), oracles.temporal_shift),
+    "shift_sequence": Row(TemporalShift, {"divisor": 3}, (2, 4, 7), oracles.temporal_shift),
+    "frame_wise": Row(frame_wise, {}, (2, 3, 4, 5, 2), oracles.frame_wise_conv),
+}
+
+
+@pytest.fixture(params=ROWS)
+def row(request):
+    return ROWS[request.param]
+
+
+def make(row, **kwargs):
+    layer, weights = oracles.randomise(row.layer(**row.arguments, **kwargs), row.shape)
+    x = np.random.default_rng(7).standard_normal(row.shape)
+    return layer, weights, x
+
+
+def model_of(layer, shape):
+    """A model that knows nothing of its input but rank and channels."""
+    inputs = keras.Input((*[None] * (len(shape) - 2), shape[-1]))
+    return keras.Model(inputs, layer(inputs))
+
+
+def test_equation(row):
+    layer, weights, x = make(row)
+    expected = row.oracle(x, weights, **row.arguments)
+    np.testing.assert_allclose(layer(x.astype("float32")), expected, atol=2e-5)
+
+
+def test_gradients_against_differences_of_the_equation(row):
+    layer, weights, x = make(row)
+    x, generator, step = x.astype("float32").astype("float64"), np.random.default_rng(8), 1e-6
+    tensor = tf.constant(x, "float32")
+    variables = {w.path.split("/", 1)[-1]: w.value for w in layer.trainable_weights}
+    with tf.GradientTape() as tape:
+        tape.watch(tensor)
+        y = layer(tensor)
+        cotangent = generator.standard_normal(y.shape)
+        total = tf.reduce_sum(y * cotangent.astype("float32"))
+    gradients = tape.gradient(total, {"x": tensor} | variables)
+    for name, gradient in gradients.items():
+        direction = generator.standard_normal(gradient.shape)
+
+        def total_at(scale, name=name, direction=direction):
+            moved = {"x": x} | weights
+            moved[name] = moved[name] + scale * direction
+            return np.sum(row.oracle(moved.pop("x"), moved, **row.arguments) * cotangent)
+
+        expected = (total_at(step) - total_at(-step)) / (2 * step)
+        found = np.sum(gradient.numpy().astype("float64") * direction)
+        # phi's bias adds the same to all logits of a query: its gradient is zero up to rounding.
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+def test_config_round_trip(row):
+    layer = row.layer(**row.arguments, name="named")
+    config = layer.get_config()
+    again = type(layer).from_config(copy.deepcopy(config))  # Keras's Wrapper empties what it is given
+    assert again.get_config() == config
+    parameters = inspect.signature(type(layer).__init__).parameters.values()
+    own = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD} - {"self"}
+    assert own <= config.keys()
+    for argument, value in row.arguments.items():
+        default = inspect.signature(row.layer).parameters[argument].default
+        assert value != default, f"{argument} is at its default, which would hide a lost argument"
+        if not argument.endswith("initializer"):
+            assert config[argument] == value
+    assert type(layer).__module__.startswith("keras_nonlocal")
+    assert keras.saving.get_registered_name(type(layer)) == f"keras_nonlocal>{type(layer).__name__}"
+
+
+def test_keras_file(row, tmp_path):
+    layer, _, x = make(row)
+    model = model_of(layer, row.shape)
+    model.save(tmp_path / "model.keras")
+    reloaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert [w.path for w in reloaded.weights] == [w.path for w in model.weights]
+    np.testing.assert_array_equal(reloaded(x), model(x))
+
+
+def test_saved_model(row, tmp_path):
+    layer, _, x = make(row)
+    x = x.astype("float32")
+    model = model_of(layer, row.shape)
+    model.export(tmp_path / "exported", verbose=False)
+    served = tf.saved_model.load(str(tmp_path / "exported"))
+    np.testing.assert_allclose(served.serve(x), layer(x), atol=1e-6)
+
+
+def test_unknown_sides(row):
+    layer, weights, _ = make(row)
+    model = model_of(layer, row.shape)
+    assert model.output_shape == (*[None] * (len(row.shape) - 1), layer.compute_output_shape(row.shape)[-1])
+    for extra in (0, 2):
+        shape = (3, *(side + extra for side in row.shape[1:-1]), row.shape[-1])
+        x = np.random.default_rng(extra).standard_normal(shape)
+        expected = row.oracle(x, weights, **row.arguments)
+        np.testing.assert_allclose(model.predict(x, verbose=0), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(("policy", "error"), [("mixed_float16", 0.05), ("mixed_bfloat16", 0.4)])
+def test_mixed_precision(row, policy, error):
+    layer, weights, x = make(row, dtype=policy)
+    assert {child.dtype_policy.name for child in layer._flatten_layers()} == {policy}
+    assert {w.dtype for w in layer.weights} <= {"float32"}
+    y = layer(x)
+    assert keras.backend.standardize_dtype(y.dtype) == layer.compute_dtype != "float32"
+    expected = row.oracle(x, weights, **row.arguments)
+    y = np.asarray(tf.cast(y, "float32"))
+    assert np.abs(y - expected).max() < error * max(1, np.abs(expected).max() / 8)
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.identity_at_start])
+def test_identity_at_start(name):
+    row = ROWS[name]
+    x = np.random.default_rng(9).standard_normal(row.shape).astype("float32")
+    for training in (False, True):
+        np.testing.assert_array_equal(row.layer(**row.arguments)(x, training=training), x)
+
+
+def test_every_weight_has_a_clear_name(row):
+    layer, _, _ = make(row, name="here")
+    children = {"theta", "phi", "g", "region", "out", "norm", "layer"}
+    for path in (w.path for w in layer.weights):
+        head, *child, _ = path.split("/")
+        assert head == "here" and set(child) <= children, path
+
+
+@pytest.mark.parametrize(
+    ("shape", "received"),
+    [((None, 8), r"\(None, 8\) of rank 2"), ((1, 2, 2, 2, 2, 8), "rank 6"), (None, r"None\)")],
+)
+def test_wrong_shapes_name_the_layer_and_the_remedy(row, shape, received):
+    shape = shape or (*row.shape[:-1], None)
+    with pytest.raises(ValueError, match=rf"here: Expected .*Received .*{received}.*Try"):
+        row.layer(**row.arguments, name="here").build(shape)
+
+
+def test_channels_first_is_refused(row):
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(ValueError, match=r"here: Expected .*'channels_last'.*'channels_first'.*Try"):
+            row.layer(**row.arguments, name="here").build(row.shape)
+    finally:
+        keras.config.set_image_data_format("channels_last")

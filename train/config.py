@@ -1,0 +1,183 @@
+"""What a run is: one frozen dataclass, checked once. The flags of the mains are made from its fields."""
+
+import dataclasses
+import os
+import re
+import typing
+
+from absl import flags
+
+import keras_nonlocal
+from pipelines.clips import SAMPLING
+
+_BLOCK_PLACE = re.compile(r"(res[2-5])_(\d+)")
+
+
+def _field(default, text):
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A run. The defaults are RNL's for Kinetics-400 (Huang and Bors 2020, and their released code).
+
+    Each field is a flag of the same name, and `flags_of` gives its documentation (`--help`).
+    """
+
+    data_dir: str = _field("", "directory of the data set")
+    workdir: str = _field("", "directory for everything that the run writes; made if it is missing")
+    train_annotations: str = _field(
+        "train.csv", "annotation file of the training split, relative to data_dir"
+    )
+    val_annotations: str = _field("val.csv", "annotation file of the validation split, relative to data_dir")
+    max_bad_fraction: float = _field(0.1, "largest fraction of missing and unreadable videos, in [0, 1]")
+
+    depth: int = _field(50, "depth of the ResNet: 18, 34, 50, 101 or 152")
+    block: str = _field("RegionNonLocal", "attention block, a layer of keras_nonlocal")
+    blocks: tuple[str, ...] = _field(
+        ("res3_0", "res3_2", "res4_0", "res4_2", "res4_4"), "residual blocks after which it stands, 0-based"
+    )
+    dropout: float = _field(0.5, "fraction of the features dropped before the classifier, in [0, 1)")
+    dtype_policy: str = _field("float32", "float32, mixed_float16 or mixed_bfloat16")
+
+    clip_frames: int = _field(8, "frames of a clip")
+    sampling: str = _field("dense", "dense (a 64-frame window) or segments (the whole video)")
+    short_side: int = _field(256, "pixels to which the short side is scaled before the training crop")
+    crop: int = _field(224, "side of the training clips in pixels")
+    crop_scales: tuple[float, ...] = _field(
+        (1.0, 0.875, 0.75, 0.66), "sizes of the training crop / short side"
+    )
+    flip: bool = _field(True, "mirror half of the training clips; off where left is not right")
+    mean: tuple[float, ...] = _field((123.675, 116.28, 103.53), "channel means, in grey levels of 0-255")
+    std: tuple[float, ...] = _field((58.395, 57.12, 57.375), "channel deviations, in grey levels of 0-255")
+
+    batch_size: int = _field(64, "clips per step, over all devices")
+    epochs: int = _field(50, "passes over the training videos")
+    learning_rate: float = _field(0.01, "peak of the cosine schedule")
+    warmup_epochs: float = _field(5.0, "epochs over which the rate rises linearly from a tenth of its peak")
+    momentum: float = _field(0.9, "momentum of SGD, in [0, 1)")
+    weight_decay: float = _field(1e-4, "added to the gradients, times the weights; not for biases and norms")
+    clip_norm: float = _field(20.0, "largest norm of all gradients together")
+    seed: int = _field(0, "fixes initial weights, order, clips and crops")
+
+    test_clips: int = _field(10, "clips along time per video at evaluation")
+    test_crops: int = _field(3, "crops per clip at evaluation: 1 (centre) or 3 (along the long side)")
+    test_size: int = _field(256, "side of the crops at evaluation in pixels, also the short side")
+
+    def __post_init__(self):
+        for name in (
+            "depth",
+            "clip_frames",
+            "short_side",
+            "crop",
+            "batch_size",
+            "epochs",
+            "test_clips",
+            "test_size",
+        ):
+            self._expect(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("data_dir", "workdir"):
+            self._expect(name, bool(getattr(self, name)), "a directory")
+        self._expect("max_bad_fraction", 0 <= self.max_bad_fraction <= 1, "a fraction in [0, 1]")
+        self._expect(
+            "block", self.block in keras_nonlocal.__all__, f"one of {', '.join(keras_nonlocal.__all__)}"
+        )
+        self._expect("blocks", all(map(_BLOCK_PLACE.fullmatch, self.blocks)), "places such as res3_0,res4_2")
+        self._expect("sampling", self.sampling in SAMPLING, f"one of {', '.join(SAMPLING)}")
+        policies = ("float32", "mixed_float16", "mixed_bfloat16")
+        self._expect("dtype_policy", self.dtype_policy in policies, f"one of {', '.join(policies)}")
+        self._expect("short_side", self.short_side >= self.crop, f"at least crop={self.crop}")
+        scales = self.crop_scales
+        self._expect("crop_scales", bool(scales) and all(0 < s <= 1 for s in scales), "fractions in (0, 1]")
+        self._expect("mean", len(self.mean) == 3, "three numbers")
+        self._expect("std", len(self.std) == 3 and min(self.std) > 0, "three numbers above 0")
+        self._expect("learning_rate", self.learning_rate > 0, "above 0")
+        self._expect("warmup_epochs", 0 <= self.warmup_epochs < self.epochs, f"in [0, epochs={self.epochs})")
+        for name in ("momentum", "dropout"):
+            self._expect(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        self._expect("weight_decay", self.weight_decay >= 0, "at least 0")
+        self._expect("clip_norm", self.clip_norm > 0, "above 0")
+        self._expect("seed", 0 <= self.seed < 2**31, "in [0, 2^31)")
+        self._expect("test_crops", self.test_crops in (1, 3), "1 or 3")
+
+    def _expect(self, name, fulfilled, expected):
+        if not fulfilled:
+            raise ValueError(
+                f"Expected --{name} to be {expected}. Received {getattr(self, name)!r}. "
+                f"Try: the default, {_defaults()[name]!r}, or see --help."
+            )
+
+    def block_places(self):
+        """Returns `blocks` as `VideoResNet` takes it: {"res3": (0, 2), ...}."""
+        places = {}
+        for place in self.blocks:
+            stage, number = _BLOCK_PLACE.fullmatch(place).groups()
+            places[stage] = (*places.get(stage, ()), int(number))
+        return places
+
+    def to_flags(self):
+        """Returns the text of a flag file that gives this configuration again."""
+        lines = []
+        for name, value in dataclasses.asdict(self).items():
+            lines.append(f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}\n")
+        return "".join(lines)
+
+
+def _defaults():
+    return {field.name: field.default for field in dataclasses.fields(Config)}
+
+
+def define_flags(flag_values=flags.FLAGS):
+    """Defines a flag for each field of `Config`."""
+    define = {
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        bool: flags.DEFINE_bool,
+        str: flags.DEFINE_string,
+    }
+    for field in dataclasses.fields(Config):
+        default, text = field.default, field.metadata["help"]
+        if typing.get_origin(field.type) is tuple:
+            flags.DEFINE_list(field.name, [str(item) for item in default], text, flag_values=flag_values)
+        else:
+            define[field.type](field.name, default, text, flag_values=flag_values)
+
+
+def config_from_flags(flag_values=flags.FLAGS):
+    """Returns the `Config` that parsed flags describe.
+
+    Raises:
+        ValueError: A value is outside what its field allows.
+    """
+    values = {}
+    for field in dataclasses.fields(Config):
+        value = flag_values[field.name].value
+        if typing.get_origin(field.type) is tuple:
+            kind = typing.get_args(field.type)[0]
+            try:
+                value = tuple(kind(item) for item in value)
+            except ValueError:
+                raise ValueError(
+                    f"Expected --{field.name} to be numbers separated by commas. Received {','.join(value)!r}. "
+                    f"Try: --{field.name}={','.join(map(str, field.default))}"
+                ) from None
+        values[field.name] = value
+    return Config(**values)
+
+
+def read_config(workdir):
+    """Returns the configuration of a run that was started in `workdir`.
+
+    Raises:
+        FileNotFoundError: No run was started there.
+    """
+    path = os.path.join(workdir, "run.flags")
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"Expected the directory of a run. Received {workdir!r}, which has no run.flags. "
+            "Try: --workdir=DIR of a run of train.kinetics, or `make demo` first."
+        )
+    flag_values = flags.FlagValues()
+    define_flags(flag_values)
+    flag_values(["", f"--flagfile={path}"])
+    return config_from_flags(flag_values)

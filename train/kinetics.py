@@ -1,0 +1,40 @@
+"""Trains and evaluates on Kinetics-400, -600 or -700, or on any data set in their layout.
+
+python -m train.kinetics --flagfile=train/flagfiles/demo.flags
+python -m train.kinetics --data_dir=DIR --workdir=DIR [--FLAG=VALUE ...]
+"""
+
+import sys
+
+from absl import app, flags
+
+from pipelines.bad_videos import TooManyBadVideos
+from pipelines.manifest import read_kinetics
+from train.config import config_from_flags, define_flags
+from train.loop import claim_workdir, train_and_evaluate
+
+
+def main(argv):
+    """Reads the two splits and hands them to the loop."""
+    del argv
+    try:
+        config = config_from_flags(flags.FLAGS)
+        train = read_kinetics(config.data_dir, config.train_annotations)
+        val = read_kinetics(config.data_dir, config.val_annotations, train.classes)
+        claim_workdir(config)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    try:
+        results = train_and_evaluate(config, train, val)
+    except TooManyBadVideos as error:
+        sys.exit(f"error: {error}")
+    print(
+        f"top-1 {results['top1']:.1%}, top-5 {results['top5']:.1%} on {results['videos']} videos, "
+        f"{results['clips']} clips x {results['crops']} crops, {results['seconds_per_video']:.3f} s per video"
+    )
+    print(f"wrote {config.workdir}/results.json")
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

@@ -1,0 +1,186 @@
+"""Trains and evaluates one configuration, from the manifests to `results.json`."""
+
+import difflib
+import json
+import os
+import time
+
+import keras
+import tensorflow as tf
+
+import keras_nonlocal
+from pipelines.bad_videos import BadVideos, TooManyBadVideos
+from pipelines.clips import SAMPLING
+from pipelines.dataset import ClipFormat, evaluation_views, steps_per_epoch, training_clips
+from train import optim
+from train.evaluate import evaluate
+
+
+def train_and_evaluate(config, train, val):
+    """Trains a model and evaluates it.
+
+    Writes to `config.workdir`: `run.flags` (the configuration), `model.keras`, `serving.json` (classes
+    and preprocessing, for export), `tensorboard/`, `bad_videos.csv` and `results.json`.
+
+    Args:
+        config: A `Config`.
+        train: Training `Manifest`.
+        val: Validation `Manifest`, of the same classes.
+
+    Returns:
+        The results, as written to `results.json`.
+
+    Raises:
+        FileExistsError: The workdir holds a run of another configuration.
+        TooManyBadVideos: More than `config.max_bad_fraction` of the videos cannot be read.
+    """
+    claim_workdir(config)
+    bad_train, bad_val = (
+        BadVideos(len(split) + len(split.missing), config.max_bad_fraction, split.missing)
+        for split in (train, val)
+    )
+    bad_train.check()
+    bad_val.check()
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(config.dtype_policy)
+    strategy = tf.distribute.MirroredStrategy()
+    with strategy.scope():
+        model = build_model(config, train)
+    print(
+        f"{model.name}: {model.count_params():,} parameters, {len(train)} training and {len(val)} validation "
+        f"videos of {len(train.classes)} classes, {strategy.num_replicas_in_sync} device(s)"
+    )
+
+    start = time.monotonic()
+    try:
+        fit(model, config, train, val, bad_train, bad_val)
+        train_seconds = time.monotonic() - start
+        save(model, config, train.classes)
+        results = evaluate(model, val, config, bad_val)
+    except tf.errors.OpError:
+        for bad in (bad_train, bad_val):
+            bad.check()  # What stopped the pipeline has a better explanation than TensorFlow's.
+        raise
+    results |= {
+        "train_seconds": train_seconds,
+        "parameters": model.count_params(),
+        "bad_videos": {"train": bad_train.reasons(), "val": bad_val.reasons()},
+    }
+    _write(os.path.join(config.workdir, "results.json"), json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def claim_workdir(config):
+    """Writes `run.flags`, or accepts a workdir that holds the same configuration already.
+
+    Raises:
+        FileExistsError: The workdir holds a run of another configuration, which is left alone.
+    """
+    path, text = os.path.join(config.workdir, "run.flags"), config.to_flags()
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            before = file.read()
+        if before != text:
+            changes = [
+                line for line in difflib.ndiff(before.splitlines(), text.splitlines()) if line[0] in "-+"
+            ]
+            raise FileExistsError(
+                f"Expected {config.workdir} to be new or to hold this configuration. Received a run with other "
+                "flags (- there, + here):\n  " + "\n  ".join(changes) + "\nTry: another --workdir."
+            )
+    os.makedirs(config.workdir, exist_ok=True)
+    _write(path, text)
+
+
+def build_model(config, train):
+    """Returns the compiled model of a configuration; call it in the strategy's scope."""
+    model = keras_nonlocal.VideoResNet(
+        depth=config.depth,
+        blocks=config.block_places(),
+        make_block=getattr(keras_nonlocal, config.block) if config.blocks else None,
+        num_classes=len(train.classes),
+        input_shape=(config.clip_frames, None, None, 3),
+        dropout=config.dropout,
+    )
+    schedule = optim.cosine_with_warmup(
+        config.learning_rate, steps_per_epoch(train, config.batch_size), config.epochs, config.warmup_epochs
+    )
+    model.compile(
+        optim.SGD(
+            schedule, momentum=config.momentum, l2=config.weight_decay, global_clipnorm=config.clip_norm
+        ),
+        loss=keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="mean_with_sample_weight"
+        ),
+        weighted_metrics=[
+            keras.metrics.SparseCategoricalAccuracy("top1"),
+            keras.metrics.SparseTopKCategoricalAccuracy(min(5, len(train.classes)), "top5"),
+        ],
+        jit_compile=False,  # XLA is slower on CPU, and fails under MirroredStrategy.
+    )
+    return model
+
+
+def fit(model, config, train, val, bad_train, bad_val):
+    """Runs all epochs; after each one, the centre clip of every validation video is classified."""
+    training_sampler, test_sampler = SAMPLING[config.sampling]
+    batches = training_clips(
+        train,
+        ClipFormat(config.clip_frames, config.crop, config.mean, config.std),
+        choose=training_sampler,
+        short_side=config.short_side,
+        scales=config.crop_scales,
+        flip=config.flip,
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        seed=config.seed,
+        bad_videos=bad_train,
+    )
+    centre_clips = evaluation_views(
+        val,
+        ClipFormat(config.clip_frames, config.test_size, config.mean, config.std),
+        choose=test_sampler,
+        clips=1,
+        crops=1,
+        batch_size=config.batch_size,
+        bad_videos=bad_val,
+    )
+
+    def report_bad_videos(epoch, logs):
+        print(f"bad videos skipped: {bad_train} for training, {bad_val} for validation", flush=True)
+        for split, bad in (("train", bad_train), ("val", bad_val)):
+            bad.write(os.path.join(config.workdir, f"bad_videos_{split}.csv"))
+
+    model.fit(
+        batches,
+        epochs=config.epochs,
+        shuffle=False,  # The batches come in their order already.
+        steps_per_epoch=steps_per_epoch(train, config.batch_size),
+        validation_data=centre_clips,
+        callbacks=[
+            keras.callbacks.TensorBoard(os.path.join(config.workdir, "tensorboard"), write_graph=False),
+            keras.callbacks.LambdaCallback(on_epoch_end=report_bad_videos),
+            keras.callbacks.TerminateOnNaN(),
+        ],
+    )
+
+
+def save(model, config, classes):
+    """Writes `model.keras`, and `serving.json` with what a server needs to know beside it."""
+    partial = os.path.join(config.workdir, "partial.keras")
+    model.save(partial)
+    os.replace(partial, os.path.join(config.workdir, "model.keras"))
+    serving = {
+        "classes": classes,
+        "frames": config.clip_frames,
+        "size": config.test_size,
+        "mean": config.mean,
+        "std": config.std,
+    }
+    _write(os.path.join(config.workdir, "serving.json"), json.dumps(serving, indent=2) + "\n")
+
+
+def _write(path, text):
+    with open(f"{path}.partial", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(f"{path}.partial", path)

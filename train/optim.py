@@ -1,0 +1,61 @@
+"""How weights move: the schedule, and SGD as the papers' code has it."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("keras_nonlocal")
+class SGD(keras.optimizers.SGD):
+    """SGD with momentum whose weight decay is a term of the gradient, as in Caffe2 and PyTorch.
+
+        v <- momentum * v - learning_rate * (gradient + l2 * w);  w <- w + v
+
+    Keras's own `weight_decay` shrinks the weights beside the momentum instead, which with a momentum of
+    0.9 is a tenth as strong. Biases and the scales and offsets of norms are not decayed.
+
+    Args:
+        l2: Weight decay, >= 0.
+        **kwargs: As of `keras.optimizers.SGD`.
+    """
+
+    def __init__(self, *args, l2=0.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.l2 = l2
+
+    def build(self, variables):
+        """Notes which variables are decayed; `update_step` gets them without their names."""
+        super().build(variables)
+        self._decayed = frozenset(self._var_key(variable) for variable in variables if is_decayed(variable))
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Adds the decay to the gradient and updates one variable."""
+        if self._var_key(variable) in self._decayed:
+            gradient = ops.add(gradient, ops.multiply(variable, self.l2))
+        super().update_step(gradient, variable, learning_rate)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "l2": self.l2}
+
+
+def is_decayed(variable):
+    """Tells whether weight decay acts on a variable: on kernels, not on biases and norms."""
+    return variable.path.rsplit("/", 1)[-1] not in ("bias", "gamma", "beta")
+
+
+def cosine_with_warmup(peak, steps_per_epoch, epochs, warmup_epochs):
+    """Returns a schedule: linear from peak / 10 to peak, then a half cosine to 0, step by step.
+
+    Args:
+        peak: Largest learning rate.
+        steps_per_epoch: Steps in an epoch.
+        epochs: Length of the whole schedule.
+        warmup_epochs: Length of the linear part, less than `epochs`; may be 0 or a fraction.
+    """
+    warmup_steps = round(warmup_epochs * steps_per_epoch)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=peak / 10 if warmup_steps else peak,
+        warmup_target=peak if warmup_steps else None,
+        warmup_steps=warmup_steps,
+        decay_steps=epochs * steps_per_epoch - warmup_steps,
+    )

@@ -1,0 +1,82 @@
+"""Classifies any video file with a trained model.
+
+    python -m train.predict --video=FILE [--workdir=RUN] [--top=5]
+"""
+
+import json
+import os
+import sys
+
+import keras
+import numpy as np
+from absl import app, flags
+
+import keras_nonlocal  # noqa: F401 - registers the layers by which model.keras is read.
+from pipelines.bad_videos import BadVideo
+from pipelines.decode import decode_frames
+from train.config import read_config
+from train.evaluate import video_views
+
+_BAR_WIDTH = 30
+
+
+def predict(path, workdir):
+    """Returns [(class name, probability), ...] of a video, the likeliest first.
+
+    The video is sampled and cropped as at evaluation, and the views' logits are averaged.
+
+    Args:
+        path: Any file that FFmpeg can decode.
+        workdir: Directory of a finished run.
+
+    Raises:
+        BadVideo: The file cannot be decoded.
+        FileNotFoundError: There is no finished run in `workdir`.
+    """
+    config = read_config(workdir)
+    model_path = os.path.join(workdir, "model.keras")
+    if not os.path.isfile(model_path):
+        raise FileNotFoundError(
+            f"Expected a trained model at {model_path!r}. Received no such file. Try: let the run end first."
+        )
+    views = video_views(path, config)  # Before the model is loaded: a bad file is told at once.
+    model = keras.saving.load_model(model_path, compile=False)
+    with open(os.path.join(workdir, "serving.json"), encoding="utf-8") as file:
+        classes = json.load(file)["classes"]
+    logits = model.predict_on_batch(views).mean(axis=0)
+    probabilities = np.exp(logits - logits.max())
+    probabilities /= probabilities.sum()
+    return [(classes[number], float(probabilities[number])) for number in np.argsort(-probabilities, kind="stable")]
+
+
+def bars(ranking, top):
+    """Returns a line with a bar for each of the first `top` classes of a ranking.
+
+    >>> print(bars([("growing", 0.75), ("shrinking", 0.25)], top=2))
+    growing     75.0 %  ██████████████████████▌
+    shrinking   25.0 %  ███████▌
+    """
+    width = max(len(name) for name, _ in ranking[:top])
+    lines = []
+    for name, probability in ranking[:top]:
+        eighths = round(probability * _BAR_WIDTH * 8)
+        bar = "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+        lines.append(f"{name:<{width}} {probability:6.1%}".replace("%", " %") + f"  {bar}".rstrip())
+    return "\n".join(lines)
+
+
+def main(argv):
+    """Prints the ranking."""
+    del argv
+    try:
+        ranking = predict(flags.FLAGS.video, flags.FLAGS.workdir)
+    except (BadVideo, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(bars(ranking, flags.FLAGS.top))
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("video", None, "the video file", required=True)
+    flags.DEFINE_string("workdir", "runs/demo/run", "directory of a finished run")
+    flags.DEFINE_integer("top", 5, "how many classes to print", lower_bound=1)
+    app.run(main)
