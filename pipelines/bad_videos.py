@@ -66,8 +66,8 @@ class BadVideos:
             return dict(sorted(self._reasons.items()))
 
     def check(self):
-        """Raises `TooManyBadVideos` if more than the allowed fraction is bad."""
-        if len(self) <= self._max_fraction * self._num_videos:
+        """Raises `TooManyBadVideos` if more than the allowed fraction is bad, or every video is."""
+        if len(self) <= self._max_fraction * self._num_videos and len(self) < self._num_videos:
             return
         examples = "".join(f"\n  {path}: {reason}" for path, reason in list(self.reasons().items())[:5])
         raise TooManyBadVideos(

@@ -1,6 +1,7 @@
 """Composes `tf.data`: the only place where manifests, clips, decoding and augmentation meet."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import tensorflow as tf
@@ -73,7 +74,7 @@ def training_clips(
     clips_per_epoch = steps_per_epoch(manifest, batch_size) * batch_size
 
     def load(epoch, index, row):
-        for attempt in range(len(videos) * 4):
+        for attempt in itertools.count():
             generator = clip_generator(seed, int(epoch), int(index), attempt)
             video = videos[row if attempt == 0 else generator.integers(len(videos))]
             if video.path in bad_videos:
@@ -83,8 +84,7 @@ def training_clips(
                 return frames, np.int32(video.label), generator.integers(2**31, size=4, dtype=np.int32)
             except BadVideo as bad:
                 bad_videos.add(bad)
-                bad_videos.check()
-        raise ValueError("Expected a video that can be read. Received none. Try: another data set.")
+                bad_videos.check()  # Raises at the latest when every video is bad.
 
     def clip(number):
         epoch, index = number // clips_per_epoch, number % clips_per_epoch
@@ -153,18 +153,33 @@ def evaluation_views(
 
     def views(number):
         frames, label, weight = tf.numpy_function(load, [number], (tf.uint8, tf.int32, tf.float32))
-        frames = tf.ensure_shape(frames, (clips * frames_per_clip, None, None, 3))
-        pixels = augment.square_crops(frames, size, crops)
-        pixels = tf.reshape(pixels, (crops, clips, frames_per_clip, size, size, 3))
-        pixels = tf.transpose(pixels, (1, 0, 2, 3, 4, 5))  # [clips, crops, T, size, size, 3]
-        pixels = tf.reshape(pixels, (views_per_video, frames_per_clip, size, size, 3))
-        pixels = augment.normalise(pixels, clip_format.mean, clip_format.std)
+        pixels = cut_views(frames, clip_format, clips, crops)
         return pixels, tf.repeat(label, views_per_video), tf.repeat(weight, views_per_video)
 
     videos = tf.data.Dataset.range(len(manifest)).map(views, num_parallel_calls=tf.data.AUTOTUNE)
     batches = videos.unbatch().batch(batch_size).prefetch(tf.data.AUTOTUNE)
     count = -(-len(manifest) * views_per_video // batch_size)
     return _with_options(batches.apply(tf.data.experimental.assert_cardinality(count)))
+
+
+def cut_views(frames, clip_format, clips, crops):
+    """Returns the normalised views of one video.
+
+    Args:
+        frames: uint8 [clips * T, H, W, 3], the frames of all clips, their short side scaled to the size.
+        clip_format: A `ClipFormat`.
+        clips: Clips along time.
+        crops: 1 (centre) or 3 (along the long side).
+
+    Returns:
+        float32 [clips * crops, T, size, size, 3], clips outermost.
+    """
+    length, size = clip_format.frames, clip_format.size
+    pixels = augment.square_crops(tf.ensure_shape(frames, (clips * length, None, None, 3)), size, crops)
+    pixels = tf.reshape(pixels, (crops, clips, length, size, size, 3))
+    pixels = tf.transpose(pixels, (1, 0, 2, 3, 4, 5))  # [clips, crops, T, size, size, 3]
+    pixels = tf.reshape(pixels, (clips * crops, length, size, size, 3))
+    return augment.normalise(pixels, clip_format.mean, clip_format.std)
 
 
 def _with_options(dataset):

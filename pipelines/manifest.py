@@ -117,7 +117,8 @@ def _read_rows(table):
             except (TypeError, ValueError, OverflowError):
                 raise ValueError(
                     "Expected a label, an id, two times in seconds and a split in line "
-                    f"{reader.line_num} of {table}. Received {list(row.values())}. Try: repair or remove the line."
+                    f"{reader.line_num} of {table}. Received {list(row.values())}. Try: repair or "
+                    "remove the line."
                 ) from None
             rows.append(row)
     if not rows:

@@ -1,6 +1,6 @@
 """Writes a trained model as a SavedModel and proves that it gives the same answers without Keras.
 
-    python -m savedmodels.export --workdir=RUN [--output=DIR]
+python -m savedmodels.export --workdir=RUN [--output=DIR]
 """
 
 import argparse
@@ -89,7 +89,10 @@ def _verify(directory, signature, serving):
         sent, received = os.path.join(scratch, "clip.npy"), os.path.join(scratch, "probabilities.npy")
         np.save(sent, clip)
         process = subprocess.run(
-            [sys.executable, "-c", _RELOAD, directory, sent, received], capture_output=True, text=True, check=False
+            [sys.executable, "-c", _RELOAD, directory, sent, received],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if process.returncode:
             raise RuntimeError(

@@ -47,7 +47,9 @@ def classify(model, serving):
             f"{model.output_shape[-1]}. Try: export the model.keras and serving.json of one run."
         )
 
-    @tf.function(input_signature=[tf.TensorSpec((None, serving["frames"], None, None, 3), tf.uint8, name="clip")])
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, serving["frames"], None, None, 3), tf.uint8, name="clip")]
+    )
     def serving_default(clip):
         logits = model(preprocess(clip, serving["size"], serving["mean"], serving["std"]), training=False)
         names = tf.tile(tf.constant(serving["classes"])[None], (tf.shape(clip)[0], 1))

@@ -9,6 +9,7 @@ from absl import flags
 
 import keras_nonlocal
 from pipelines.clips import SAMPLING
+from pipelines.dataset import ClipFormat
 
 _BLOCK_PLACE = re.compile(r"(res[2-5])_(\d+)")
 
@@ -107,6 +108,14 @@ class Config:
                 f"Try: the default, {_defaults()[name]!r}, or see --help."
             )
 
+    def training_format(self):
+        """Returns the `ClipFormat` of the training clips."""
+        return ClipFormat(self.clip_frames, self.crop, self.mean, self.std)
+
+    def test_format(self):
+        """Returns the `ClipFormat` of evaluation, prediction and serving."""
+        return ClipFormat(self.clip_frames, self.test_size, self.mean, self.std)
+
     def block_places(self):
         """Returns `blocks` as `VideoResNet` takes it: {"res3": (0, 2), ...}."""
         places = {}
@@ -158,8 +167,8 @@ def config_from_flags(flag_values=flags.FLAGS):
                 value = tuple(kind(item) for item in value)
             except ValueError:
                 raise ValueError(
-                    f"Expected --{field.name} to be numbers separated by commas. Received {','.join(value)!r}. "
-                    f"Try: --{field.name}={','.join(map(str, field.default))}"
+                    f"Expected --{field.name} to be numbers separated by commas. "
+                    f"Received {','.join(value)!r}. Try: --{field.name}={','.join(map(str, field.default))}"
                 ) from None
         values[field.name] = value
     return Config(**values)

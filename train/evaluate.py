@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from pipelines.clips import SAMPLING
-from pipelines.dataset import ClipFormat, evaluation_views
+from pipelines.dataset import evaluation_views
 
 
 def video_logits(model, manifest, config, bad_videos):
@@ -23,7 +23,7 @@ def video_logits(model, manifest, config, bad_videos):
     """
     views = evaluation_views(
         manifest,
-        ClipFormat(config.clip_frames, config.test_size, config.mean, config.std),
+        config.test_format(),
         choose=SAMPLING[config.sampling][1],
         clips=config.test_clips,
         crops=config.test_crops,

@@ -6,6 +6,7 @@ python -m train.kinetics --data_dir=DIR --workdir=DIR [--FLAG=VALUE ...]
 
 import sys
 
+import tensorflow as tf
 from absl import app, flags
 
 from pipelines.bad_videos import TooManyBadVideos
@@ -36,5 +37,6 @@ def main(argv):
 
 
 if __name__ == "__main__":
+    tf.get_logger().setLevel("WARNING")
     define_flags()
     app.run(main)

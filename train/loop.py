@@ -9,9 +9,9 @@ import keras
 import tensorflow as tf
 
 import keras_nonlocal
-from pipelines.bad_videos import BadVideos, TooManyBadVideos
+from pipelines.bad_videos import BadVideos
 from pipelines.clips import SAMPLING
-from pipelines.dataset import ClipFormat, evaluation_views, steps_per_epoch, training_clips
+from pipelines.dataset import evaluation_views, steps_per_epoch, training_clips
 from train import optim
 from train.evaluate import evaluate
 
@@ -19,8 +19,9 @@ from train.evaluate import evaluate
 def train_and_evaluate(config, train, val):
     """Trains a model and evaluates it.
 
-    Writes to `config.workdir`: `run.flags` (the configuration), `model.keras`, `serving.json` (classes
-    and preprocessing, for export), `tensorboard/`, `bad_videos.csv` and `results.json`.
+    Writes to `config.workdir`: `run.flags` (the configuration), `tensorboard/`, `bad_videos_train.csv`,
+    `bad_videos_val.csv`, `model.keras`, `serving.json` (classes and preprocessing, for export) and
+    `results.json`.
 
     Args:
         config: A `Config`.
@@ -85,8 +86,8 @@ def claim_workdir(config):
                 line for line in difflib.ndiff(before.splitlines(), text.splitlines()) if line[0] in "-+"
             ]
             raise FileExistsError(
-                f"Expected {config.workdir} to be new or to hold this configuration. Received a run with other "
-                "flags (- there, + here):\n  " + "\n  ".join(changes) + "\nTry: another --workdir."
+                f"Expected {config.workdir} to be new or to hold this configuration. Received a run with "
+                "other flags (- there, + here):\n  " + "\n  ".join(changes) + "\nTry: another --workdir."
             )
     os.makedirs(config.workdir, exist_ok=True)
     _write(path, text)
@@ -126,7 +127,7 @@ def fit(model, config, train, val, bad_train, bad_val):
     training_sampler, test_sampler = SAMPLING[config.sampling]
     batches = training_clips(
         train,
-        ClipFormat(config.clip_frames, config.crop, config.mean, config.std),
+        config.training_format(),
         choose=training_sampler,
         short_side=config.short_side,
         scales=config.crop_scales,
@@ -138,7 +139,7 @@ def fit(model, config, train, val, bad_train, bad_val):
     )
     centre_clips = evaluation_views(
         val,
-        ClipFormat(config.clip_frames, config.test_size, config.mean, config.std),
+        config.test_format(),
         choose=test_sampler,
         clips=1,
         crops=1,

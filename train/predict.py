@@ -1,6 +1,6 @@
 """Classifies any video file with a trained model.
 
-    python -m train.predict --video=FILE [--workdir=RUN] [--top=5]
+python -m train.predict --video=FILE [--workdir=RUN] [--top=5]
 """
 
 import json
@@ -13,9 +13,10 @@ from absl import app, flags
 
 import keras_nonlocal  # noqa: F401 - registers the layers by which model.keras is read.
 from pipelines.bad_videos import BadVideo
+from pipelines.clips import SAMPLING
+from pipelines.dataset import cut_views
 from pipelines.decode import decode_frames
 from train.config import read_config
-from train.evaluate import video_views
 
 _BAR_WIDTH = 30
 
@@ -39,14 +40,22 @@ def predict(path, workdir):
         raise FileNotFoundError(
             f"Expected a trained model at {model_path!r}. Received no such file. Try: let the run end first."
         )
-    views = video_views(path, config)  # Before the model is loaded: a bad file is told at once.
+    frames = decode_frames(
+        path,
+        lambda n: SAMPLING[config.sampling][1](n, config.clip_frames, config.test_clips).reshape(-1),
+        config.test_size,
+    )
+    views = cut_views(frames, config.test_format(), config.test_clips, config.test_crops)
     model = keras.saving.load_model(model_path, compile=False)
     with open(os.path.join(workdir, "serving.json"), encoding="utf-8") as file:
         classes = json.load(file)["classes"]
     logits = model.predict_on_batch(views).mean(axis=0)
     probabilities = np.exp(logits - logits.max())
     probabilities /= probabilities.sum()
-    return [(classes[number], float(probabilities[number])) for number in np.argsort(-probabilities, kind="stable")]
+    return [
+        (classes[number], float(probabilities[number]))
+        for number in np.argsort(-probabilities, kind="stable")
+    ]
 
 
 def bars(ranking, top):

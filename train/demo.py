@@ -1,0 +1,93 @@
+"""The whole way, on data made here: synthetic videos -> training -> evaluation -> SavedModel -> prediction.
+
+    python -m train.demo [--directory=runs/demo] [--videos=1600] [--epochs=N]
+
+Each stage is the command that a user would type; this program only runs and times them.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+
+from absl import app, flags
+
+_FLAGFILE = os.path.join(os.path.dirname(__file__), "flagfiles", "demo.flags")
+_UNSEEN_LABEL = "turning clockwise"
+_TENSORFLOW_NOTE = re.compile(
+    r"[IWE]\d{4} \d|WARNING: All log messages before absl|To enable the following instructions|\t \[\[\{\{node"
+)
+
+
+def stages(directory, videos, training_flags):
+    """Returns [(what, arguments after `python -m`), ...] of the demo in a directory."""
+    data, run = os.path.join(directory, "data"), os.path.join(directory, "run")
+    unseen = os.path.join(directory, "unseen.mp4")
+    return [
+        ("make videos", ["pipelines.synthetic", f"--output={data}", f"--train={videos}"]),
+        (
+            "train and evaluate",
+            [
+                "train.kinetics",
+                f"--flagfile={_FLAGFILE}",
+                f"--data_dir={data}",
+                f"--workdir={run}",
+                *training_flags,
+            ],
+        ),
+        ("export", ["savedmodels.export", f"--workdir={run}"]),
+        (
+            "film a new video",
+            ["pipelines.synthetic", f"--output={unseen}", f"--label={_UNSEEN_LABEL}", "--seed=1"],
+        ),
+        ("predict", ["train.predict", f"--video={unseen}", f"--workdir={run}"]),
+    ]
+
+
+def _run(arguments):
+    """Runs `python -m`, without the notes that TensorFlow's C++ code prints of itself; returns the status."""
+    command = [sys.executable, "-m", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as process:
+        for line in process.stderr:
+            if not _TENSORFLOW_NOTE.match(line):
+                print(line, end="", file=sys.stderr, flush=True)
+    return process.returncode
+
+
+def main(argv):
+    """Runs the stages in a directory of their own, made anew, and prints a table."""
+    directory, seconds = flags.FLAGS.directory, {}
+    run = os.path.join(directory, "run")
+    shutil.rmtree(directory, ignore_errors=True)
+    for what, arguments in stages(directory, flags.FLAGS.videos, argv[1:]):
+        print(f"\n\033[1m{what}\033[0m: python -m {shlex.join(arguments)}", flush=True)
+        start = time.monotonic()
+        status = _run(arguments)
+        if status:
+            sys.exit(f"error: the demo stopped, {what!r} ended with status {status}")
+        seconds[what] = time.monotonic() - start
+    with open(os.path.join(run, "results.json"), encoding="utf-8") as file:
+        results = json.load(file)
+    print(f"\n{'top-1':<20} {results['top1']:7.1%}   (chance is 12.5%)")
+    print(f"{'top-5':<20} {results['top5']:7.1%}")
+    print(
+        f"{'per video':<20} {results['seconds_per_video']:6.2f} s   {results['clips']} clips x {results['crops']} crops"
+    )
+    for what, duration in seconds.items():
+        print(f"{what:<20} {duration:6.1f} s")
+    print(f"{'in all':<20} {sum(seconds.values()):6.1f} s")
+    print(
+        f"\nmodel       {run}/model.keras\nresults     {run}/results.json\nSavedModel  {run}/savedmodel/1\n"
+        f"logs        {sys.executable} -m tensorboard.main --logdir={run}/tensorboard\n"
+        f"\nNext, any video of yours: {sys.executable} -m train.predict --video=FILE --workdir={run}"
+    )
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("directory", "runs/demo", "where everything goes; what is there is deleted first")
+    flags.DEFINE_integer("videos", 1600, "training videos", lower_bound=16)
+    app.run(main)
