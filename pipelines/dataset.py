@@ -1,15 +1,17 @@
 """Composes `tf.data`: the only place where manifests, clips, decoding and augmentation meet."""
 
 import dataclasses
-import itertools
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines import augment
-from pipelines.bad_videos import BadVideo
+from pipelines.bad_videos import BadVideo, TooManyBadVideos
 from pipelines.clips import clip_generator
 from pipelines.decode import decode_frames
+
+# Draws of another video in the place of a bad one; so many misses mean that hardly one is readable.
+_MOST_ATTEMPTS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,17 +76,22 @@ def training_clips(
     clips_per_epoch = steps_per_epoch(manifest, batch_size) * batch_size
 
     def load(epoch, index, row):
-        for attempt in itertools.count():
+        for attempt in range(_MOST_ATTEMPTS):
             generator = clip_generator(seed, int(epoch), int(index), attempt)
             video = videos[row if attempt == 0 else generator.integers(len(videos))]
             if video.path in bad_videos:
                 continue
             try:
-                frames = decode(video.path, lambda n: choose(n, clip_format.frames, generator), short_side)  # noqa: B023
+                frames = decode(
+                    video.path,
+                    lambda n, generator=generator: choose(n, clip_format.frames, generator),
+                    short_side,
+                )
                 return frames, np.int32(video.label), generator.integers(2**31, size=4, dtype=np.int32)
             except BadVideo as bad:
                 bad_videos.add(bad)
-                bad_videos.check()  # Raises at the latest when every video is bad.
+                bad_videos.check()
+        raise TooManyBadVideos(f"Expected a readable video. Received {_MOST_ATTEMPTS} bad ones in a row.")
 
     def clip(number):
         epoch, index = number // clips_per_epoch, number % clips_per_epoch

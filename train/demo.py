@@ -19,7 +19,7 @@ from absl import app, flags
 _FLAGFILE = os.path.join(os.path.dirname(__file__), "flagfiles", "demo.flags")
 _UNSEEN_LABEL = "turning clockwise"
 _TENSORFLOW_NOTE = re.compile(
-    r"[IWE]\d{4} \d|WARNING: All log messages before absl|To enable the following instructions|\t \[\[\{\{node"
+    r"[IWE]\d{4} \d|WARNING: All log messages before absl|To enable the following instructions"
 )
 
 
@@ -74,9 +74,8 @@ def main(argv):
         results = json.load(file)
     print(f"\n{'top-1':<20} {results['top1']:7.1%}   (chance is 12.5%)")
     print(f"{'top-5':<20} {results['top5']:7.1%}")
-    print(
-        f"{'per video':<20} {results['seconds_per_video']:6.2f} s   {results['clips']} clips x {results['crops']} crops"
-    )
+    views = f"{results['clips']} clips x {results['crops']} crops"
+    print(f"{'per video':<20} {results['seconds_per_video']:6.2f} s   {views}")
     for what, duration in seconds.items():
         print(f"{what:<20} {duration:6.1f} s")
     print(f"{'in all':<20} {sum(seconds.values()):6.1f} s")
