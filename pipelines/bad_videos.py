@@ -67,7 +67,9 @@ class BadVideos:
 
     def check(self):
         """Raises `TooManyBadVideos` if more than the allowed fraction is bad, or every video is."""
-        if len(self) <= self._max_fraction * self._num_videos and len(self) < self._num_videos:
+        # As a quotient: 0.29 * 100 is less than 29, and 29 bad ones of 100 are allowed.
+        fraction = len(self) / max(1, self._num_videos)
+        if fraction <= self._max_fraction and fraction < 1:
             return
         examples = "".join(f"\n  {path}: {reason}" for path, reason in list(self.reasons().items())[:5])
         raise TooManyBadVideos(

@@ -1,6 +1,9 @@
 """Composes `tf.data`: the only place where manifests, clips, decoding and augmentation meet."""
 
+import contextlib
 import dataclasses
+import gc
+import traceback
 
 import numpy as np
 import tensorflow as tf
@@ -75,12 +78,12 @@ def training_clips(
     videos = manifest.videos
     clips_per_epoch = steps_per_epoch(manifest, batch_size) * batch_size
 
+    # A video known to be bad is tried again: its damage may lie beside the frames of this clip, and what a
+    # clip shows must not depend on what other clips have met.
     def load(epoch, index, row):
         for attempt in range(_MOST_ATTEMPTS):
             generator = clip_generator(seed, int(epoch), int(index), attempt)
             video = videos[row if attempt == 0 else generator.integers(len(videos))]
-            if video.path in bad_videos:
-                continue
             try:
                 frames = decode(
                     video.path,
@@ -145,18 +148,14 @@ def evaluation_views(
 
     def load(number):
         video = manifest.videos[number]
-        if video.path not in bad_videos:
-            try:
-                frames = decode(video.path, lambda n: choose(n, frames_per_clip, clips).reshape(-1), size)
-                return frames, np.int32(video.label), np.float32(1)
-            except BadVideo as bad:
-                bad_videos.add(bad)
-                bad_videos.check()
-        return (
-            np.zeros((clips * frames_per_clip, size, size, 3), np.uint8),
-            np.int32(video.label),
-            np.float32(0),
-        )
+        try:
+            frames = decode(video.path, lambda n: choose(n, frames_per_clip, clips).reshape(-1), size)
+            return frames, np.int32(video.label), np.float32(1)
+        except BadVideo as bad:
+            bad_videos.add(bad)
+            bad_videos.check()
+        blank = np.zeros((clips * frames_per_clip, size, size, 3), np.uint8)
+        return blank, np.int32(video.label), np.float32(0)
 
     def views(number):
         frames, label, weight = tf.numpy_function(load, [number], (tf.uint8, tf.int32, tf.float32))
@@ -187,6 +186,34 @@ def cut_views(frames, clip_format, clips, crops):
     pixels = tf.transpose(pixels, (1, 0, 2, 3, 4, 5))  # [clips, crops, T, size, size, 3]
     pixels = tf.reshape(pixels, (clips * crops, length, size, size, 3))
     return augment.normalise(pixels, clip_format.mean, clip_format.std)
+
+
+@contextlib.contextmanager
+def iterators_ended_on_error():
+    """When an error passes, lets go of the iterators that its frames hold.
+
+    Their threads call Python. Were they alive when the interpreter ends, they would wait for it and it
+    for them, for ever. Also a decorator.
+    """
+    try:
+        yield
+    except BaseException as error:
+        _clear_frames(error)
+        gc.collect()
+        raise
+
+
+def _clear_frames(error):
+    """Empties every frame that an exception, or one that led to it, keeps, as far as it has ended."""
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            while (
+                frame is not None
+            ):  # Keras cuts its own frames out of a traceback; their callees still know them.
+                with contextlib.suppress(RuntimeError):  # It is still running.
+                    frame.clear()
+                frame = frame.f_back
+        error = error.__cause__ or error.__context__
 
 
 def _with_options(dataset):

@@ -19,6 +19,8 @@ from pipelines.bad_videos import BadVideo
 # These containers store when each frame is shown. Others, AVI above all, leave it to be guessed, and the
 # guess is wrong for MPEG-4 with B-frames, so their frames are counted as they are decoded.
 _FORMATS_WITH_DISPLAY_TIMES = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+# Its packets hold frames that are never shown ("alternate references") and give them times like the others.
+_CODEC_WITH_HIDDEN_FRAMES = "vp8"
 
 # Skipping fewer frames than this costs more in restarting the decoder than it saves.
 _SEEK_GAP_FRAMES = 8
@@ -44,16 +46,17 @@ def decode_frames(source, choose, short_side=None):
     Cost: the number of frames decoded, that is from the key frame before each wanted frame on.
     """
     name = "<bytes>" if isinstance(source, bytes) else os.fspath(source)
-    with _open(source, name) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "NONE"  # Clips are decoded in parallel, so threads per video only add overhead.
-        try:
-            frames = _decode(container, stream, choose, short_side)
-        except av.error.FFmpegError as error:
-            raise BadVideo(name, f"damaged or truncated: {error.strerror}") from error
-    if frames is None:
-        raise BadVideo(name, "damaged: not one frame could be decoded")
-    return frames
+    try:
+        frames = _decode_by_index(source, name, choose, short_side)
+        return _decode_by_count(source, name, choose, short_side) if frames is None else frames
+    except _Damaged as damage:
+        raise BadVideo(name, f"damaged or truncated: {damage}") from damage
+    except av.error.FFmpegError as error:
+        raise BadVideo(name, f"damaged or truncated: {error.strerror}") from error
+
+
+class _Damaged(Exception):
+    """FFmpeg does not complain, and yet the video is not whole."""
 
 
 def _open(source, name):
@@ -66,34 +69,46 @@ def _open(source, name):
     if size == 0:
         raise BadVideo(name, "the file is empty (0 bytes)")
     try:
-        container = av.open(source if isinstance(source, io.BytesIO) else name)
+        container = av.open(source if isinstance(source, io.BytesIO) else name, metadata_errors="replace")
     except (av.error.FFmpegError, OSError) as error:
         raise BadVideo(name, f"not a video that FFmpeg can open: {error.strerror}") from error
     if not container.streams.video:
-        kinds = sorted({stream.type for stream in container.streams}) or ["no streams"]
+        kinds = sorted({stream.type for stream in container.streams}) or ["an empty container"]
         container.close()
         raise BadVideo(name, f"no video stream, only {', '.join(kinds)}")
+    # Clips are decoded in parallel, so threads per video only add overhead.
+    container.streams.video[0].thread_type = "NONE"
     return container
 
 
-def _decode(container, stream, choose, short_side):
-    times, keys = _index(container, stream)
-    if times is not None:
+def _decode_by_index(source, name, choose, short_side):
+    """Decodes with the help of the packets' time stamps; returns None where they are of no use."""
+    with _open(source, name) as container:
+        times, keys = _index(container, container.streams.video[0])
+        if times is None:
+            return None
         wanted = _wanted(choose, len(times))
-        pictures = _decode_indexed(container, stream, times, keys, sorted(set(wanted)), short_side)
-        if pictures is not None:
-            return np.stack([pictures[number] for number in wanted])  # [T, H, W, 3]
-    # Without usable time stamps, what decodes is what counts: one pass counts, a second one picks.
-    num_frames = sum(1 for _ in _from_start(container, stream))
+        pictures = _decode_indexed(container, times, keys, sorted(set(wanted)), short_side)
+    return None if pictures is None else _stack(pictures, wanted)
+
+
+def _decode_by_count(source, name, choose, short_side):
+    """Decodes from the start: what decodes is what counts. One pass counts, a second one picks."""
+    with _open(source, name) as container:
+        num_frames = sum(1 for _ in _whole(container.decode(video=0)))
     if num_frames == 0:
-        return None
+        raise _Damaged("not one frame could be decoded")
     wanted = _wanted(choose, num_frames)
     needed = set(wanted)
-    pictures = {
-        number: _picture(frame, short_side)
-        for number, frame in enumerate(_from_start(container, stream))
-        if number in needed
-    }
+    with _open(source, name) as container:
+        frames = enumerate(container.decode(video=0))
+        pictures = {number: _picture(frame, short_side) for number, frame in frames if number in needed}
+    return _stack(pictures, wanted)
+
+
+def _stack(pictures, wanted):
+    if len({picture.shape for picture in pictures.values()}) > 1:
+        raise _Damaged("the size of the picture changes within the video")
     return np.stack([pictures[number] for number in wanted])  # [T, H, W, 3]
 
 
@@ -109,19 +124,28 @@ def _wanted(choose, num_frames):
 
 def _index(container, stream):
     """Returns the sorted time stamps of all frames and the numbers of the key frames, or None, None."""
-    if container.format.name not in _FORMATS_WITH_DISPLAY_TIMES:
+    if (
+        container.format.name not in _FORMATS_WITH_DISPLAY_TIMES
+        or stream.codec.name == _CODEC_WITH_HIDDEN_FRAMES
+    ):
         return None, None
-    packets = [packet for packet in container.demux(stream) if packet.size and not packet.is_discard]
-    times = [packet.pts for packet in packets]
-    keyed = {packet.pts for packet in packets if packet.is_keyframe}
-    if None in times or len(set(times)) < len(times) or not keyed:
+    if any(entry.pos + entry.size > container.size for entry in stream.index_entries):
+        raise _Damaged("the file ends before its last frame")
+    packets = [packet for packet in container.demux(stream) if packet.size]
+    if not packets or any(packet.pts is None for packet in packets):
         return None, None
-    times.sort()
+    # Frames shown before the first one stored lean on others that were cut off.
+    shown = [packet for packet in packets if not packet.is_discard and packet.pts >= packets[0].pts]
+    times = sorted(packet.pts for packet in shown)
+    keyed = {packet.pts for packet in shown if packet.is_keyframe}
+    if len(set(times)) < len(times) or not keyed:
+        return None, None
     return times, [number for number, time in enumerate(times) if time in keyed]
 
 
-def _decode_indexed(container, stream, times, keys, needed, short_side):
+def _decode_indexed(container, times, keys, needed, short_side):
     """Returns {number: picture} of the frames `needed` (sorted), or None where the index proves wrong."""
+    stream = container.streams.video[0]
     pictures = {}
     position, frames = None, None  # Number of the next frame, and the decoder's iterator.
     for number in needed:
@@ -129,7 +153,7 @@ def _decode_indexed(container, stream, times, keys, needed, short_side):
         if position is None or key - position > _SEEK_GAP_FRAMES:
             position = min(key, number)
             container.seek(times[position], stream=stream)
-            frames = itertools.dropwhile(_precedes(times[position]), container.decode(stream))
+            frames = _whole(itertools.dropwhile(_precedes(times[position]), container.decode(stream)))
         for frame in frames:
             position += 1
             if frame.pts != times[position - 1]:
@@ -147,9 +171,12 @@ def _precedes(time):
     return lambda frame: frame.pts is not None and frame.pts < time
 
 
-def _from_start(container, stream):
-    container.seek(stream.start_time or 0, stream=stream)
-    return container.decode(stream)
+def _whole(frames):
+    """Passes frames on up to one whose lost parts the decoder has made up."""
+    for frame in frames:
+        if frame.is_corrupt:
+            raise _Damaged("parts of a frame are lost")
+        yield frame
 
 
 def _picture(frame, short_side):

@@ -114,6 +114,8 @@ def _read_rows(table):
         for row in reader:
             try:
                 row |= {name: int(float(row[name])) for name in ("time_start", "time_end")}
+                if not (row["label"] and row["youtube_id"] and row["split"]):
+                    raise ValueError
             except (TypeError, ValueError, OverflowError):
                 raise ValueError(
                     "Expected a label, an id, two times in seconds and a split in line "

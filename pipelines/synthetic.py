@@ -137,7 +137,9 @@ def scene(label, seed, level="easy"):
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     still = background(columns / height, rows / height) if not drift.any() else None
     frames = np.empty((num_frames, height, width, 3), np.uint8)
-    for number, time in enumerate(direction * np.linspace(-1, 1, num_frames)):
+    # From -1 to 1, and to the last bit the same numbers backwards, which np.linspace does not promise.
+    times = np.arange(1 - num_frames, num_frames, 2) / (num_frames - 1)
+    for number, time in enumerate(direction * times):
         if still is None:
             picture = background((columns + drift[0] * time) / height, (rows + drift[1] * time) / height)
         else:

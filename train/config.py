@@ -7,10 +7,12 @@ import typing
 
 from absl import flags
 
-import keras_nonlocal
+from keras_nonlocal import NonLocal, RegionNonLocal
+from keras_nonlocal.resnet import DEPTHS
 from pipelines.clips import SAMPLING
 from pipelines.dataset import ClipFormat
 
+BLOCKS = {"NonLocal": NonLocal, "RegionNonLocal": RegionNonLocal}
 _BLOCK_PLACE = re.compile(r"(res[2-5])_(\d+)")
 
 
@@ -34,7 +36,7 @@ class Config:
     max_bad_fraction: float = _field(0.1, "largest fraction of missing and unreadable videos, in [0, 1]")
 
     depth: int = _field(50, "depth of the ResNet: 18, 34, 50, 101 or 152")
-    block: str = _field("RegionNonLocal", "attention block, a layer of keras_nonlocal")
+    block: str = _field("RegionNonLocal", "attention block: NonLocal or RegionNonLocal")
     blocks: tuple[str, ...] = _field(
         ("res3_0", "res3_2", "res4_0", "res4_2", "res4_4"), "residual blocks after which it stands, 0-based"
     )
@@ -66,8 +68,8 @@ class Config:
     test_size: int = _field(256, "side of the crops at evaluation in pixels, also the short side")
 
     def __post_init__(self):
+        self._expect("depth", self.depth in DEPTHS, f"one of {', '.join(map(str, DEPTHS))}")
         for name in (
-            "depth",
             "clip_frames",
             "short_side",
             "crop",
@@ -80,9 +82,7 @@ class Config:
         for name in ("data_dir", "workdir"):
             self._expect(name, bool(getattr(self, name)), "a directory")
         self._expect("max_bad_fraction", 0 <= self.max_bad_fraction <= 1, "a fraction in [0, 1]")
-        self._expect(
-            "block", self.block in keras_nonlocal.__all__, f"one of {', '.join(keras_nonlocal.__all__)}"
-        )
+        self._expect("block", self.block in BLOCKS, f"one of {', '.join(BLOCKS)}")
         self._expect("blocks", all(map(_BLOCK_PLACE.fullmatch, self.blocks)), "places such as res3_0,res4_2")
         self._expect("sampling", self.sampling in SAMPLING, f"one of {', '.join(SAMPLING)}")
         policies = ("float32", "mixed_float16", "mixed_bfloat16")

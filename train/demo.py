@@ -1,8 +1,9 @@
 """The whole way, on data made here: synthetic videos -> training -> evaluation -> SavedModel -> prediction.
 
-    python -m train.demo [--directory=runs/demo] [--videos=1600] [--epochs=N]
+    python -m train.demo [--directory=runs/demo] [--videos=1600] [-- --epochs=3 ...]
 
-Each stage is the command that a user would type; this program only runs and times them.
+Each stage is the command that a user would type; this program only runs and times them. What follows
+`--` goes to the training.
 """
 
 import json

@@ -12,7 +12,7 @@ from absl import app, flags
 from pipelines.bad_videos import TooManyBadVideos
 from pipelines.manifest import read_kinetics
 from train.config import config_from_flags, define_flags
-from train.loop import claim_workdir, train_and_evaluate
+from train.loop import train_and_evaluate
 
 
 def main(argv):
@@ -22,12 +22,11 @@ def main(argv):
         config = config_from_flags(flags.FLAGS)
         train = read_kinetics(config.data_dir, config.train_annotations)
         val = read_kinetics(config.data_dir, config.val_annotations, train.classes)
-        claim_workdir(config)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     try:
         results = train_and_evaluate(config, train, val)
-    except TooManyBadVideos as error:
+    except (TooManyBadVideos, FileExistsError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     print(
         f"top-1 {results['top1']:.1%}, top-5 {results['top5']:.1%} on {results['videos']} videos, "

@@ -6,17 +6,20 @@ import os
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-import keras_nonlocal
+from keras_nonlocal import VideoResNet
 from pipelines.bad_videos import BadVideos
 from pipelines.clips import SAMPLING
-from pipelines.dataset import evaluation_views, steps_per_epoch, training_clips
+from pipelines.dataset import evaluation_views, iterators_ended_on_error, steps_per_epoch, training_clips
 from train import optim
+from train.config import BLOCKS
 from train.evaluate import evaluate
 
 
-def train_and_evaluate(config, train, val):
+@iterators_ended_on_error()
+def train_and_evaluate(config, train, val, strategy=None):
     """Trains a model and evaluates it.
 
     Writes to `config.workdir`: `run.flags` (the configuration), `tensorboard/`, `bad_videos_train.csv`,
@@ -27,12 +30,14 @@ def train_and_evaluate(config, train, val):
         config: A `Config`.
         train: Training `Manifest`.
         val: Validation `Manifest`, of the same classes.
+        strategy: A `tf.distribute.Strategy`; None mirrors the model on every GPU, or on the CPU.
 
     Returns:
         The results, as written to `results.json`.
 
     Raises:
         FileExistsError: The workdir holds a run of another configuration.
+        FloatingPointError: The loss became infinite or NaN; no model is written.
         TooManyBadVideos: More than `config.max_bad_fraction` of the videos cannot be read.
     """
     claim_workdir(config)
@@ -44,7 +49,7 @@ def train_and_evaluate(config, train, val):
     bad_val.check()
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.dtype_policy)
-    strategy = tf.distribute.MirroredStrategy()
+    strategy = strategy or tf.distribute.MirroredStrategy()
     with strategy.scope():
         model = build_model(config, train)
     print(
@@ -65,7 +70,10 @@ def train_and_evaluate(config, train, val):
     results |= {
         "train_seconds": train_seconds,
         "parameters": model.count_params(),
-        "bad_videos": {"train": bad_train.reasons(), "val": bad_val.reasons()},
+        "bad_videos": {
+            name: {"count": len(bad), "reasons": bad.reasons()}
+            for name, bad in (("train", bad_train), ("val", bad_val))
+        },
     }
     _write(os.path.join(config.workdir, "results.json"), json.dumps(results, indent=2) + "\n")
     return results
@@ -95,10 +103,10 @@ def claim_workdir(config):
 
 def build_model(config, train):
     """Returns the compiled model of a configuration; call it in the strategy's scope."""
-    model = keras_nonlocal.VideoResNet(
+    model = VideoResNet(
         depth=config.depth,
         blocks=config.block_places(),
-        make_block=getattr(keras_nonlocal, config.block) if config.blocks else None,
+        make_block=BLOCKS[config.block] if config.blocks else None,
         num_classes=len(train.classes),
         input_shape=(config.clip_frames, None, None, 3),
         dropout=config.dropout,
@@ -152,18 +160,24 @@ def fit(model, config, train, val, bad_train, bad_val):
         for split, bad in (("train", bad_train), ("val", bad_val)):
             bad.write(os.path.join(config.workdir, f"bad_videos_{split}.csv"))
 
-    model.fit(
+    history = model.fit(
         batches,
         epochs=config.epochs,
         shuffle=False,  # The batches come in their order already.
         steps_per_epoch=steps_per_epoch(train, config.batch_size),
         validation_data=centre_clips,
         callbacks=[
+            keras.callbacks.ProgbarLogger(),  # First, to end its line before the next is printed.
             keras.callbacks.TensorBoard(os.path.join(config.workdir, "tensorboard"), write_graph=False),
             keras.callbacks.LambdaCallback(on_epoch_end=report_bad_videos),
             keras.callbacks.TerminateOnNaN(),
         ],
     )
+    if not np.isfinite(history.history["loss"][-1]):
+        raise FloatingPointError(
+            f"Expected a finite loss. Received {history.history['loss'][-1]} in epoch {len(history.epoch)}. "
+            f"Try: a --learning_rate below {config.learning_rate}, or a longer --warmup_epochs."
+        )
 
 
 def save(model, config, classes):

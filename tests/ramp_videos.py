@@ -1,0 +1,94 @@
+"""Video files whose every pixel tells its position, and whose every frame its number, after lossy coding.
+
+Red rises from left to right, blue from top to bottom. The top quarter is eight grey blocks, dark for 0
+and bright for 1: the bits of the frame's number, the lowest on the left.
+"""
+
+import av
+import numpy as np
+
+DARK, BRIGHT = 30, 225  # Levels of the bits.
+LOW, HIGH = 20, 230  # Ends of the ramps.
+
+
+def frame(number, height=64, width=96):
+    picture = np.full((height, width, 3), 128, np.uint8)
+    picture[..., 0] = np.linspace(LOW, HIGH, width)
+    picture[..., 2] = np.linspace(LOW, HIGH, height)[:, None]
+    for bit in range(8):
+        block = slice(bit * width // 8, (bit + 1) * width // 8)
+        picture[: height // 4, block] = BRIGHT if number >> bit & 1 else DARK
+    return picture
+
+
+def numbers(frames):
+    """Reads the frame numbers back."""
+    _, height, width, _ = frames.shape
+    read = []
+    for picture in frames:
+        centres = [picture[height // 8, (2 * bit + 1) * width // 16] for bit in range(8)]
+        read.append(sum(int(grey.mean() > 128) << bit for bit, grey in enumerate(centres)))
+    return read
+
+
+def position_error(frames):
+    """Returns by how much, as a fraction of a side, any pixel below the bits is out of place."""
+    _, height, width, _ = frames.shape
+    below = slice(height // 4 + 8, None)
+    x = (frames[:, below, :, 0].astype(float) - LOW) / (HIGH - LOW)
+    y = (frames[:, below, :, 2].astype(float) - LOW) / (HIGH - LOW)
+    true_x, true_y = np.linspace(0, 1, width), np.linspace(0, 1, height)[below, None]
+    return max(np.abs(x - true_x).max(), np.abs(y - true_y).max())
+
+
+def write(
+    path,
+    num_frames=40,
+    height=64,
+    width=96,
+    codec="libx264",
+    options=None,
+    pixels="yuv420p",
+    times=None,
+    audio=False,
+    container_format=None,
+    container_options=None,
+    metadata=None,
+):
+    """Writes a ramp video; `times` are the frames' time stamps in units of 1/25 s."""
+    options = {"crf": "12"} | (options or {})
+    with av.open(
+        str(path), "w", format=container_format, container_options=container_options or {}
+    ) as container:
+        container.metadata.update(metadata or {})
+        video = container.add_stream(codec, rate=25, options=options)
+        video.width, video.height, video.pix_fmt, video.thread_count = width, height, pixels, 1
+        sound = container.add_stream("aac", rate=8000, layout="mono") if audio else None
+        container.start_encoding()
+        for number in range(num_frames):
+            picture = av.VideoFrame.from_ndarray(frame(number, height, width), format="rgb24")
+            if times is not None:
+                picture.pts = times[number]
+            container.mux(video.encode(picture))
+            if audio:
+                container.mux(sound.encode(_noise(number)))
+        container.mux(video.encode())
+        if audio:
+            container.mux(sound.encode())
+    return str(path)
+
+
+def write_audio_only(path):
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=8000, layout="mono")
+        for number in range(10):
+            container.mux(sound.encode(_noise(number)))
+        container.mux(sound.encode())
+    return str(path)
+
+
+def _noise(number, samples=320):
+    noise = np.random.default_rng(number).uniform(-0.5, 0.5, (1, samples)).astype("float32")
+    sound = av.AudioFrame.from_ndarray(noise, format="fltp", layout="mono")
+    sound.rate, sound.pts = 8000, number * samples
+    return sound

@@ -1,0 +1,121 @@
+"""The SavedModel against the live model, in processes that have no Keras."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from savedmodels.export import export
+from savedmodels.signatures import classify, preprocess
+
+
+@pytest.fixture(scope="module")
+def exported(finished_run, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("served") / "model" / "1"
+    assert export(str(finished_run.workdir), str(directory)) <= 1e-5
+    return directory
+
+
+@pytest.fixture(scope="module")
+def serving(finished_run):
+    return json.loads((finished_run.workdir / "serving.json").read_text())
+
+
+def clips(*shape):
+    return np.random.default_rng(0).integers(256, size=(*shape, 3)).astype(np.uint8)
+
+
+def test_saved_model_cli_gives_the_live_probabilities(finished_run, exported, serving, tmp_path):
+    clip = clips(3, 4, 50, 40)
+    np.save(tmp_path / "clip.npy", clip)
+    process = subprocess.run(
+        [Path(sys.executable).with_name("saved_model_cli"), "run", "--dir", exported, "--tag_set", "serve"]
+        + ["--signature_def", "serving_default", "--inputs", f"clip={tmp_path / 'clip.npy'}"]
+        + ["--outdir", tmp_path],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "probabilities" in process.stdout
+    model = keras.saving.load_model(finished_run.workdir / "model.keras")
+    logits = model.predict(preprocess(clip, serving["size"], serving["mean"], serving["std"]), verbose=0)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(np.load(tmp_path / "probabilities.npy"), expected, atol=1e-5)
+    assert all(process.stdout.count(f"b'{name}'") == 3 for name in serving["classes"])
+
+
+def test_signature(exported, serving):
+    signature = tf.saved_model.load(str(exported)).signatures["serving_default"]
+    (argument,) = signature.structured_input_signature[1].values()
+    assert (argument.name, argument.dtype, argument.shape.as_list()) == (
+        "clip",
+        tf.uint8,
+        [None, 4, None, None, 3],
+    )
+    one = signature(tf.constant(clips(1, 4, 33, 70)))
+    assert one["probabilities"].shape == one["classes"].shape == (1, len(serving["classes"]))
+    assert [name.decode() for name in one["classes"].numpy()[0]] == serving["classes"]
+    np.testing.assert_allclose(tf.reduce_sum(one["probabilities"]), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (32, 96), (80, 40), (31, 47), (7, 5)])
+def test_preprocessing_centres_scales_and_normalises(height, width):
+    # A ramp along the long side, linear in the position: its middle stays where it is.
+    ramp = np.linspace(0, 255, max(height, width)).round().astype(np.uint8)
+    frame = np.broadcast_to(ramp if width >= height else ramp[:, None], (height, width))
+    clip = np.broadcast_to(frame[None, None, ..., None], (1, 2, height, width, 3))
+    out = preprocess(tf.constant(clip), 32, (127.5, 127.5, 0.0), (1.0, 2.0, 1.0)).numpy()
+    assert out.shape == (1, 2, 32, 32, 3)
+    np.testing.assert_allclose(out[..., 0], 2 * out[..., 1], atol=1e-4)
+    np.testing.assert_allclose(out[..., 0] + 127.5, out[..., 2], atol=1e-3)
+    assert abs(out[..., 0].mean()) < 4  # Half a pixel of the scaled ramp, where the free space is odd.
+    assert np.ptp(out[..., 0]) < 255 * min(height, width) / max(height, width) + 30
+
+
+def test_export_never_overwrites(finished_run, exported):
+    with pytest.raises(FileExistsError, match=r"Expected a new directory.*Received .*Try: --output"):
+        export(str(finished_run.workdir), str(exported))
+
+
+def test_export_names_what_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"Expected a finished run with model.keras .*Try"):
+        export(str(tmp_path), str(tmp_path / "out"))
+
+
+def test_a_failed_export_leaves_nothing(finished_run, tmp_path):
+    for name in ("model.keras", "serving.json"):
+        shutil.copy(finished_run.workdir / name, tmp_path)
+    serving = json.loads((tmp_path / "serving.json").read_text())
+    (tmp_path / "serving.json").write_text(json.dumps(serving | {"mean": [0.0, 0.0, "x"]}))
+    with pytest.raises((ValueError, TypeError)):
+        export(str(tmp_path), str(tmp_path / "out" / "1"))
+    assert not (tmp_path / "out" / "1").exists()
+    assert not any((tmp_path / "out").glob("*")) and not any((tmp_path / "out").glob(".*"))
+
+
+def test_classes_must_fit_the_model():
+    model = keras.Sequential([keras.Input((2, 8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    with pytest.raises(ValueError, match=r"Expected a model of 2 classes.*Received one of 3.*Try"):
+        classify(model, {"classes": ["a", "b"], "frames": 2, "size": 8})
+
+
+def test_a_wrong_answer_is_not_exported(finished_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("savedmodels.export._RELOAD", WRONG_RELOAD)
+    with pytest.raises(
+        RuntimeError, match=re.compile(r"Expected the reloaded .*Received a difference of", re.S)
+    ):
+        export(str(finished_run.workdir), str(tmp_path / "1"))
+    assert list(tmp_path.iterdir()) == []
+
+
+WRONG_RELOAD = """
+import sys, numpy as np
+np.save(sys.argv[3], np.zeros((2, 8), np.float32))
+"""

@@ -1,0 +1,146 @@
+"""The main job on a small data set with every kind of bad video in it, as a user runs it."""
+
+import json
+import re
+import signal
+
+import keras
+import numpy as np
+import pytest
+import small_run
+
+from pipelines.bad_videos import BadVideos
+from pipelines.manifest import read_kinetics
+from train.config import read_config
+from train.evaluate import accuracy, evaluate
+from train.loop import train_and_evaluate
+
+
+def test_run_writes_what_it_promises(finished_run):
+    written = {path.name for path in finished_run.workdir.iterdir()}
+    assert written == {
+        "run.flags",
+        "tensorboard",
+        "bad_videos_train.csv",
+        "bad_videos_val.csv",
+        "model.keras",
+        "serving.json",
+        "results.json",
+    }
+    assert list(finished_run.workdir.glob("tensorboard/*/events*"))
+    results = json.loads((finished_run.workdir / "results.json").read_text())
+    assert (results["videos"], results["clips"], results["crops"]) == (small_run.GOOD_VAL, 2, 3)
+    assert 0 <= results["top1"] <= results["top5"] <= 1
+    assert re.search(r"top-1 [\d.]+%, top-5 [\d.]+% on 8 videos, .* s per video", finished_run.stdout)
+
+
+def test_bad_videos_are_named_with_their_reason_and_counted(finished_run):
+    results = json.loads((finished_run.workdir / "results.json").read_text())
+    reasons = results["bad_videos"]["train"]["reasons"]
+    assert results["bad_videos"]["train"]["count"] == len(finished_run.bad) == len(reasons)
+    for name, reason in finished_run.bad.items():
+        (path,) = (path for path in reasons if name in path)
+        assert reason in reasons[path]
+        assert f"Bad video skipped: {path}: " in finished_run.stderr
+        assert path in (finished_run.workdir / "bad_videos_train.csv").read_text()
+    assert results["bad_videos"]["val"]["count"] == 1
+    epochs = re.findall(r"bad videos skipped: (\d) of 31 videos .*, 1 of 9 videos", finished_run.stdout)
+    assert len(epochs) == small_run.FLAGS["epochs"] and epochs[-1] == str(len(finished_run.bad))
+
+
+def test_results_are_those_of_the_saved_model(finished_run):
+    config = read_config(finished_run.workdir)
+    classes = json.loads((finished_run.workdir / "serving.json").read_text())["classes"]
+    manifest = read_kinetics(config.data_dir, config.val_annotations, classes)
+    model = keras.saving.load_model(finished_run.workdir / "model.keras")
+    results = json.loads((finished_run.workdir / "results.json").read_text())
+    again = evaluate(model, manifest, config, BadVideos(len(manifest)))
+    assert {k: again[k] for k in ("top1", "top5", "videos")} == {
+        k: results[k] for k in ("top1", "top5", "videos")
+    }
+
+
+def test_accuracy():
+    logits = np.array([[3, 2, 1, 0], [0, 1, 2, 3], [1, 0, 3, 2]])
+    assert accuracy(logits, np.array([0, 0, 3]), 1) == 1 / 3
+    assert accuracy(logits, np.array([0, 0, 3]), 2) == 2 / 3
+    assert accuracy(logits, np.array([0, 0, 3]), 5) == 1
+
+
+def test_workdir_of_another_configuration_is_left_alone(finished_run):
+    before = {path: path.read_bytes() for path in finished_run.workdir.rglob("*") if path.is_file()}
+    process = small_run.train(finished_run.data, finished_run.workdir, epochs=1)
+    assert process.returncode == 1
+    error = process.stderr[process.stderr.index("error: Expected") :].splitlines()
+    assert error[0].endswith("Received a run with other flags (- there, + here):")
+    assert error[1:] == ["  - --epochs=2", "  + --epochs=1", "Try: another --workdir."]
+    assert "Traceback" not in process.stderr
+    assert {path: path.read_bytes() for path in finished_run.workdir.rglob("*") if path.is_file()} == before
+
+
+def test_missing_data_is_told_in_one_line(tmp_path):
+    process = small_run.train(tmp_path / "nowhere", tmp_path / "run")
+    assert process.returncode == 1
+    assert re.search(r"^error: Expected a directory of videos at .*nowhere.*Try: ", process.stderr, re.M)
+    assert "Traceback" not in process.stderr and not (tmp_path / "run").exists()
+
+
+def test_too_many_bad_videos_end_the_run(finished_run, tmp_path):
+    process = small_run.train(finished_run.data, tmp_path / "run", max_bad_fraction=0.1)
+    assert process.returncode == 1
+    assert re.search(
+        r"^error: Expected at most 10.0% bad videos.*Received [4-7] of 31 videos", process.stderr, re.M
+    )
+    assert "Traceback" not in process.stderr and not (tmp_path / "run" / "model.keras").exists()
+
+
+def test_a_diverging_run_says_so_and_writes_no_model(finished_run, tmp_path):
+    process = small_run.train(finished_run.data, tmp_path / "run", learning_rate=1e30, clip_norm=1e30)
+    assert process.returncode == 1
+    assert re.search(
+        r"^error: Expected a finite loss.*Received nan.*Try: a --learning_rate below", process.stderr, re.M
+    )
+    assert not (tmp_path / "run" / "model.keras").exists()
+
+
+def test_an_interrupt_ends_the_run_at_once(finished_run, tmp_path):
+    arguments = small_run.train_arguments(finished_run.data, tmp_path / "run", epochs=1000)
+    with small_run.start_module("train.kinetics", *arguments) as process:
+        while b"Epoch 2/" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(timeout=30) != 0  # Iterators left alive would hold the interpreter for ever.
+
+
+TWO_DEVICES = """
+import sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from pipelines.manifest import read_kinetics
+from train.config import read_config
+from train.loop import train_and_evaluate
+import dataclasses
+config = dataclasses.replace(read_config(sys.argv[1]), workdir=sys.argv[2], epochs=1)
+train = read_kinetics(config.data_dir, config.train_annotations)
+val = read_kinetics(config.data_dir, config.val_annotations, train.classes)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+results = train_and_evaluate(config, train, val, strategy)
+print("videos", results["videos"])
+"""
+
+
+def test_two_devices(finished_run, tmp_path):
+    process = small_run.run_python("-c", TWO_DEVICES, finished_run.workdir, tmp_path / "run")
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert "2 device(s)" in process.stdout and f"videos {small_run.GOOD_VAL}" in process.stdout
+    assert (tmp_path / "run" / "model.keras").exists()
+
+
+def test_fewer_videos_than_a_batch(finished_run, tmp_path):
+    config = read_config(finished_run.workdir)
+    train = read_kinetics(config.data_dir, config.train_annotations)
+    few = type(train)(train.videos[:7], train.classes)
+    with pytest.raises(ValueError, match=r"Expected at least batch_size=8 .*Received 7.*Try: --batch_size=7"):
+        train_and_evaluate(read_config(finished_run.workdir), few, few)

@@ -1,0 +1,63 @@
+"""The optimiser against the recursion of Caffe2 and PyTorch, written out in NumPy."""
+
+import keras
+import numpy as np
+import pytest
+
+from train import optim
+
+
+def quadratic_model(seed):
+    """One kernel, one bias, one norm; the gradients are whatever the test says."""
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.BatchNormalization()])
+    for variable in model.trainable_variables:
+        variable.assign(np.random.default_rng(seed).normal(size=variable.shape))
+    return model
+
+
+def test_decay_is_a_term_of_the_gradient_and_spares_biases_and_norms():
+    model, generator = quadratic_model(0), np.random.default_rng(1)
+    optimizer = optim.SGD(0.1, momentum=0.9, l2=0.05)
+    weights = {v.path: keras.ops.convert_to_numpy(v) for v in model.trainable_variables}
+    velocities = {path: np.zeros_like(w) for path, w in weights.items()}
+    for _ in range(4):
+        gradients = [generator.normal(size=v.shape).astype("float32") for v in model.trainable_variables]
+        optimizer.apply(gradients, model.trainable_variables)
+        for (path, weight), gradient in zip(weights.items(), gradients, strict=True):
+            decay = 0.05 * weight if path.endswith("kernel") else 0.0
+            velocities[path] = 0.9 * velocities[path] - 0.1 * (gradient + decay)
+            weights[path] = weight + velocities[path]
+    for variable in model.trainable_variables:
+        np.testing.assert_allclose(variable, weights[variable.path], rtol=1e-5, err_msg=variable.path)
+    assert {path.rsplit("/", 1)[-1] for path in weights} == {"kernel", "bias", "gamma", "beta"}
+
+
+def test_clipping_comes_before_the_decay():
+    model = quadratic_model(2)
+    kernel = keras.ops.convert_to_numpy(model.layers[0].kernel)
+    optimizer = optim.SGD(1.0, l2=0.5, global_clipnorm=1e-9)
+    optimizer.apply(
+        [np.ones(v.shape, "float32") for v in model.trainable_variables], model.trainable_variables
+    )
+    np.testing.assert_allclose(model.layers[0].kernel, 0.5 * kernel, atol=1e-6)
+
+
+def test_optimizer_round_trip():
+    optimizer = optim.SGD(0.1, momentum=0.9, l2=0.05, global_clipnorm=20.0)
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert isinstance(again, optim.SGD)
+    assert again.get_config() == optimizer.get_config()
+
+
+@pytest.mark.parametrize("warmup_epochs", [0, 0.5, 2])
+def test_schedule(warmup_epochs):
+    steps, epochs, peak = 10, 6, 0.3
+    schedule = optim.cosine_with_warmup(peak, steps, epochs, warmup_epochs)
+    warmup = int(warmup_epochs * steps)
+    for step in range(steps * epochs + 1):
+        if step < warmup:
+            expected = peak / 10 + (peak - peak / 10) * step / warmup
+        else:
+            expected = peak * (1 + np.cos(np.pi * (step - warmup) / (steps * epochs - warmup))) / 2
+        np.testing.assert_allclose(float(schedule(step)), expected, atol=1e-7)

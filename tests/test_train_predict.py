@@ -1,0 +1,55 @@
+"""Prediction on files that no data set knows."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_run
+
+from pipelines import synthetic
+from pipelines.bad_videos import BadVideo
+from train.predict import bars, predict
+
+REAL_VIDEOS = small_run.ROOT.parent / "shared" / "videos"
+
+
+def test_program_prints_every_class_with_a_bar(finished_run, tmp_path):
+    video = tmp_path / "new.mp4"
+    synthetic.write_video(str(video), *synthetic.scene("growing", (9, 9)))
+    process = small_run.run_module(
+        "train.predict", f"--video={video}", f"--workdir={finished_run.workdir}", "--top=8"
+    )
+    assert process.returncode == 0, process.stderr[-2000:]
+    ranking = predict(video, finished_run.workdir)
+    assert process.stdout.strip() == bars(ranking, 8)
+    assert sorted(name for name, _ in ranking) == sorted(synthetic.MOTIONS)
+    probabilities = [probability for _, probability in ranking]
+    assert probabilities == sorted(probabilities, reverse=True)
+    np.testing.assert_allclose(sum(probabilities), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "0 bytes"), (b"text", "not a video"), (None, "no such file")]
+)
+def test_bad_files_are_named(finished_run, tmp_path, content, reason):
+    video = tmp_path / "bad.mp4"
+    if content is not None:
+        video.write_bytes(content)
+    with pytest.raises(BadVideo, match=rf"bad.mp4: .*{reason}"):
+        predict(video, finished_run.workdir)
+
+
+def test_workdir_without_a_run(tmp_path):
+    process = small_run.run_module("train.predict", "--video=x.mp4", f"--workdir={tmp_path}")
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1].startswith("error: Expected the directory of a run.")
+
+
+@pytest.mark.skipif(
+    not REAL_VIDEOS.is_dir(), reason="the folder of real clips, ../shared/videos, is not there"
+)
+def test_real_clips(finished_run):
+    videos = [path for path in sorted(Path(REAL_VIDEOS).iterdir()) if path.suffix in (".mp4", ".avi")]
+    assert videos
+    for path in videos:
+        np.testing.assert_allclose(sum(p for _, p in predict(path, finished_run.workdir)), 1, rtol=1e-5)
