@@ -80,10 +80,11 @@ def main(argv):
     for what, duration in seconds.items():
         print(f"{what:<20} {duration:6.1f} s")
     print(f"{'in all':<20} {sum(seconds.values()):6.1f} s")
+    python = os.path.relpath(sys.executable)
     print(
         f"\nmodel       {run}/model.keras\nresults     {run}/results.json\nSavedModel  {run}/savedmodel/1\n"
-        f"logs        {sys.executable} -m tensorboard.main --logdir={run}/tensorboard\n"
-        f"\nNext, any video of yours: {sys.executable} -m train.predict --video=FILE --workdir={run}"
+        f"logs        {python} -m tensorboard.main --logdir={run}/tensorboard\n"
+        f"\nNext, any video of yours: {python} -m train.predict --video=FILE --workdir={run}"
     )
 
 

@@ -181,9 +181,12 @@ def fit(model, config, train, val, bad_train, bad_val):
 
 
 def save(model, config, classes):
-    """Writes `model.keras`, and `serving.json` with what a server needs to know beside it."""
+    """Writes `model.keras`, and `serving.json` with what a server needs to know beside it.
+
+    The optimizer stays behind: it would double the file, and ask of whoever loads it to know `train`.
+    """
     partial = os.path.join(config.workdir, "partial.keras")
-    model.save(partial)
+    keras.Model(model.inputs, model.outputs, name=model.name).save(partial)
     os.replace(partial, os.path.join(config.workdir, "model.keras"))
     serving = {
         "classes": classes,
