@@ -180,8 +180,10 @@ def _whole(frames):
 
 
 def _picture(frame, short_side):
-    if short_side is None:
-        return frame.to_ndarray(format="rgb24")  # [H, W, 3]
-    scale = short_side / min(frame.width, frame.height)
-    width, height = round(frame.width * scale), round(frame.height * scale)
-    return frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="BILINEAR")  # [H, W, 3]
+    """Returns uint8 [H, W, 3], upright: telephones store how they were held beside the pixels."""
+    size = {}
+    if short_side is not None:
+        scale = short_side / min(frame.width, frame.height)
+        size = {"width": round(frame.width * scale), "height": round(frame.height * scale)}
+    pixels = frame.to_ndarray(format="rgb24", interpolation="BILINEAR", **size)
+    return np.rot90(pixels, round(frame.rotation / 90))

@@ -13,6 +13,7 @@ import argparse
 import concurrent.futures
 import csv
 import dataclasses
+import multiprocessing
 import os
 import sys
 import zlib
@@ -220,7 +221,8 @@ def write_dataset(output, train=1600, val=240, level="easy", seed=0, workers=Non
         for split in rows
         for number, row in enumerate(rows[split])
     ]
-    with concurrent.futures.ProcessPoolExecutor(workers) as pool:
+    # Not forked: a process with threads of its own, such as TensorFlow's, may hang when it is.
+    with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         list(pool.map(_write_scene, jobs, chunksize=16))
     for split, split_rows in rows.items():
         with open(os.path.join(output, f"{split}.csv"), "w", newline="", encoding="utf-8") as file:

@@ -13,6 +13,4 @@ def finished_run(tmp_path_factory):
     bad = small_run.write_data(data)
     process = small_run.train(data, workdir)
     assert process.returncode == 0, process.stderr[-3000:]
-    return SimpleNamespace(
-        data=data, workdir=workdir, bad=bad, stdout=process.stdout, stderr=process.stderr
-    )
+    return SimpleNamespace(data=data, workdir=workdir, bad=bad, stdout=process.stdout, stderr=process.stderr)

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import av
 import numpy as np
+import ramp_videos
 
 from pipelines import synthetic
 
@@ -40,7 +40,10 @@ def write_data(directory):
         "text": ("not a video", b"this is no video\n" * 100),
         "truncated": ("not a video", good[: len(good) // 2]),
         "damaged": ("damaged", good[:200] + bytes(len(good) - 1400) + good[-1200:]),
-        "audio": ("no video stream", audio_file(directory / "audio.mp4")),
+        "audio": (
+            "no video stream",
+            Path(ramp_videos.write_audio_only(directory / "sound.mp4")).read_bytes(),
+        ),
         "missing": ("no such file", None),
     }
     with open(directory / "train.csv", "a", newline="") as file:
@@ -55,19 +58,6 @@ def write_data(directory):
     with open(directory / "val.csv", "a", newline="") as file:
         csv.writer(file).writerow(["growing", "broken", 0, 10, "val"])
     return {name: reason for name, (reason, _) in bad.items()}
-
-
-def audio_file(path):
-    """Returns the bytes of an MP4 that has sound and no picture."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 16000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    content = path.read_bytes()
-    path.unlink()
-    return content
 
 
 def run_python(*arguments, timeout=120):

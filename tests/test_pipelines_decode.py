@@ -1,6 +1,7 @@
 """Decoding: the exact frames of every kind of file, and a reason in words for every kind of wreck."""
 
 import os
+import struct
 from pathlib import Path
 
 import av
@@ -330,3 +331,20 @@ def test_real_clips_decode_as_a_plain_player_shows_them(name, num_frames):
     for _ in range(3):
         choice = generator.integers(num_frames, size=5)
         np.testing.assert_array_equal(decode_frames(path, choice), [plain[number] for number in choice])
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turns"),
+    [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)],
+    ids=["clockwise", "upside_down", "anticlockwise"],
+)
+@pytest.mark.parametrize("short_side", [None, 32])
+def test_a_telephone_held_upright_gives_upright_pictures(tmp_path, matrix, turns, short_side):
+    path = Path(ramp_videos.write(tmp_path / "video.mp4", 4))
+    content = bytearray(path.read_bytes())
+    start = content.index(b"tkhd") + 4 + 36  # The display matrix of the track's header, 16.16 fixed point.
+    a, b, c, d = (value * 65536 for value in matrix)
+    content[start : start + 20] = struct.pack(">5i", a, b, 0, c, d)
+    turned = decode_frames(bytes(content), [1, 3], short_side)
+    upright = decode_frames(path, [1, 3], short_side)
+    np.testing.assert_array_equal(turned, np.rot90(upright, turns, axes=(1, 2)))
