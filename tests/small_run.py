@@ -35,15 +35,13 @@ def write_data(directory):
     synthetic.write_dataset(str(directory), train=GOOD_TRAIN, val=GOOD_VAL, workers=2)
     label = "moving left"
     good = next((directory / "train" / label).iterdir()).read_bytes()
+    sound = Path(ramp_videos.write_audio_only(directory / "sound.mp4")).read_bytes()
     bad = {
         "empty": ("0 bytes", b""),
         "text": ("not a video", b"this is no video\n" * 100),
         "truncated": ("not a video", good[: len(good) // 2]),
         "damaged": ("damaged", good[:200] + bytes(len(good) - 1400) + good[-1200:]),
-        "audio": (
-            "no video stream",
-            Path(ramp_videos.write_audio_only(directory / "sound.mp4")).read_bytes(),
-        ),
+        "audio": ("no video stream", sound),
         "missing": ("no such file", None),
     }
     with open(directory / "train.csv", "a", newline="") as file:

@@ -342,7 +342,7 @@ def test_real_clips_decode_as_a_plain_player_shows_them(name, num_frames):
 def test_a_telephone_held_upright_gives_upright_pictures(tmp_path, matrix, turns, short_side):
     path = Path(ramp_videos.write(tmp_path / "video.mp4", 4))
     content = bytearray(path.read_bytes())
-    start = content.index(b"tkhd") + 4 + 36  # The display matrix of the track's header, 16.16 fixed point.
+    start = content.index(b"tkhd") + 4 + 40  # The display matrix of the track's header, 16.16 fixed point.
     a, b, c, d = (value * 65536 for value in matrix)
     content[start : start + 20] = struct.pack(">5i", a, b, 0, c, d)
     turned = decode_frames(bytes(content), [1, 3], short_side)

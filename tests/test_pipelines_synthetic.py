@@ -138,7 +138,7 @@ def test_training_and_validation_share_no_texture(monkeypatch, tmp_path):
     monkeypatch.setattr(synthetic, "Texture", recording)
     monkeypatch.setattr(synthetic, "write_video", collect)
     one_thread = concurrent.futures.ThreadPoolExecutor
-    monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", lambda workers: one_thread(1))
+    monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", lambda workers, context: one_thread(1))
     synthetic.write_dataset(str(tmp_path), train=24, val=16)
     assert {split: len(textures) for split, textures in used.items()} == {"train": 48, "val": 32}
     for numbers in ("wave_vectors", "phases", "colours"):
