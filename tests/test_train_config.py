@@ -87,6 +87,7 @@ def test_flag_files_of_the_package_are_valid(path):
         ("block", "Local"),
         ("blocks", ("res1_0",)),
         ("blocks", ("res3",)),
+        ("blocks", ("res3_4",)),
         ("dropout", 1.0),
         ("dtype_policy", "float8"),
         ("clip_frames", 0),

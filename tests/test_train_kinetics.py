@@ -84,6 +84,11 @@ def test_workdir_of_another_configuration_is_left_alone(finished_run):
     assert {path: path.read_bytes() for path in finished_run.workdir.rglob("*") if path.is_file()} == before
 
 
+def test_help_lists_the_flags():
+    process = small_run.run_module("train.kinetics", "--help")
+    assert "--crop_scales" in process.stdout and "sizes of the training crop" in process.stdout
+
+
 def test_missing_data_is_told_in_one_line(tmp_path):
     process = small_run.train(tmp_path / "nowhere", tmp_path / "run")
     assert process.returncode == 1

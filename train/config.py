@@ -8,7 +8,7 @@ import typing
 from absl import flags
 
 from keras_nonlocal import NonLocal, RegionNonLocal
-from keras_nonlocal.resnet import DEPTHS
+from keras_nonlocal.resnet import DEPTHS, STAGE_NAMES
 from pipelines.clips import SAMPLING
 from pipelines.dataset import ClipFormat
 
@@ -80,10 +80,14 @@ class Config:
         ):
             self._expect(name, getattr(self, name) >= 1, "at least 1")
         for name in ("data_dir", "workdir"):
-            self._expect(name, bool(getattr(self, name)), "a directory")
+            if not getattr(self, name):
+                raise ValueError(f"Expected --{name} to be a directory. Received none. Try: --{name}=DIR.")
         self._expect("max_bad_fraction", 0 <= self.max_bad_fraction <= 1, "a fraction in [0, 1]")
         self._expect("block", self.block in BLOCKS, f"one of {', '.join(BLOCKS)}")
         self._expect("blocks", all(map(_BLOCK_PLACE.fullmatch, self.blocks)), "places such as res3_0,res4_2")
+        counts = dict(zip(STAGE_NAMES, DEPTHS[self.depth].block_counts, strict=True))
+        outside = [s for s, numbers in self.block_places().items() if max(numbers) >= counts[s]]
+        self._expect("blocks", not outside, f"places in a ResNet-{self.depth}, of {counts} blocks")
         self._expect("sampling", self.sampling in SAMPLING, f"one of {', '.join(SAMPLING)}")
         policies = ("float32", "mixed_float16", "mixed_bfloat16")
         self._expect("dtype_policy", self.dtype_policy in policies, f"one of {', '.join(policies)}")

@@ -11,7 +11,7 @@ from absl import app, flags
 
 from pipelines.bad_videos import TooManyBadVideos
 from pipelines.manifest import read_kinetics
-from train.config import config_from_flags, define_flags
+from train import config
 from train.loop import train_and_evaluate
 
 
@@ -19,23 +19,24 @@ def main(argv):
     """Reads the two splits and hands them to the loop."""
     del argv
     try:
-        config = config_from_flags(flags.FLAGS)
-        train = read_kinetics(config.data_dir, config.train_annotations)
-        val = read_kinetics(config.data_dir, config.val_annotations, train.classes)
+        run = config.config_from_flags(flags.FLAGS)
+        train = read_kinetics(run.data_dir, run.train_annotations)
+        val = read_kinetics(run.data_dir, run.val_annotations, train.classes)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     try:
-        results = train_and_evaluate(config, train, val)
+        results = train_and_evaluate(run, train, val)
     except (TooManyBadVideos, FileExistsError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     print(
         f"top-1 {results['top1']:.1%}, top-5 {results['top5']:.1%} on {results['videos']} videos, "
         f"{results['clips']} clips x {results['crops']} crops, {results['seconds_per_video']:.3f} s per video"
     )
-    print(f"wrote {config.workdir}/results.json")
+    print(f"wrote {run.workdir}/results.json")
 
 
 if __name__ == "__main__":
     tf.get_logger().setLevel("WARNING")
-    define_flags()
+    config.define_flags()
+    flags.adopt_module_key_flags(config)  # So that --help lists them.
     app.run(main)
