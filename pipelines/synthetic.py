@@ -132,7 +132,7 @@ def scene(label, seed, level="easy"):
     }
     turn, growth = generator.uniform(np.pi / 3, 2 * np.pi / 3), generator.uniform(1.4, 1.8)
     drift = generator.uniform(-difficulty.background_speed, difficulty.background_speed, 2) * height / 2
-    # The square of this side lies inside every centre crop, and the path's middle is near its centre.
+    # The middle of the path is near the centre of the picture, where every crop shows it.
     centre = np.array([width, height]) / 2 + generator.uniform(-0.12, 0.12, 2) * height
 
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)

@@ -49,6 +49,19 @@ def stages(directory, videos, training_flags):
     ]
 
 
+def _make_anew(directory):
+    """Empties a directory that an earlier demo made; any other one with something in it is left alone."""
+    mark = os.path.join(directory, "made_by_train_demo")
+    if os.path.exists(directory) and not os.path.exists(mark) and os.listdir(directory):
+        sys.exit(
+            f"error: Expected a new directory, or one that the demo made. Received {directory}, which holds "
+            "something else. Try: another --directory."
+        )
+    shutil.rmtree(directory, ignore_errors=True)
+    os.makedirs(directory)
+    open(mark, "w").close()
+
+
 def _run(arguments):
     """Runs `python -m`, without the notes that TensorFlow's C++ code prints of itself; returns the status."""
     command = [sys.executable, "-m", *arguments]
@@ -63,7 +76,7 @@ def main(argv):
     """Runs the stages in a directory of their own, made anew, and prints a table."""
     directory, seconds = flags.FLAGS.directory, {}
     run = os.path.join(directory, "run")
-    shutil.rmtree(directory, ignore_errors=True)
+    _make_anew(directory)
     for what, arguments in stages(directory, flags.FLAGS.videos, argv[1:]):
         print(f"\n\033[1m{what}\033[0m: python -m {shlex.join(arguments)}", flush=True)
         start = time.monotonic()
@@ -89,6 +102,6 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("directory", "runs/demo", "where everything goes; what is there is deleted first")
+    flags.DEFINE_string("directory", "runs/demo", "where all goes; an earlier demo there is deleted first")
     flags.DEFINE_integer("videos", 1600, "training videos", lower_bound=16)
     app.run(main)
