@@ -17,7 +17,7 @@ def multi_scale_crop(frames, size, seed, scales=(1.0, 0.875, 0.75, 0.66)):
     """Crops at a random one of a few sizes and 13 places, and resizes to a square (TSN; TSM and RNL).
 
     Height and width are the short side times two scales that are at most one step apart; a length
-    within 3 pixels of `size` becomes `size`.
+    less than 3 pixels from `size` becomes `size`.
 
     Args:
         frames: uint8 [T, H, W, 3].
@@ -57,7 +57,7 @@ def random_flip(clip, seed):
 
 
 def square_crops(frames, size, crops):
-    """Cuts squares from the long side: the centre, or left (top), centre and right (bottom).
+    """Cuts squares along the long side: the centre, or left (top), centre and right (bottom).
 
     Args:
         frames: uint8 [T, H, W, 3] with H, W >= size.
@@ -68,7 +68,7 @@ def square_crops(frames, size, crops):
         float32 [crops, T, size, size, 3] in [0, 255].
     """
     free = tf.shape(frames)[1:3] - size
-    middle, along = free // 2, free == tf.reduce_max(free)
+    middle, along = free // 2, tf.stack([free[0] > free[1], free[0] <= free[1]])
     corners = [tf.where(along, free * place // 2, middle) for place in {1: [1], 3: [0, 1, 2]}[crops]]
     views = [frames[:, corner[0] : corner[0] + size, corner[1] : corner[1] + size] for corner in corners]
     return tf.cast(tf.ensure_shape(tf.stack(views), (crops, None, size, size, 3)), tf.float32)

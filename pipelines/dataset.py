@@ -206,13 +206,11 @@ def iterators_ended_on_error():
 def _clear_frames(error):
     """Empties every frame that an exception, or one that led to it, keeps, as far as it has ended."""
     while error is not None:
-        for frame, _ in traceback.walk_tb(error.__traceback__):
-            while (
-                frame is not None
-            ):  # Keras cuts its own frames out of a traceback; their callees still know them.
+        for innermost, _ in traceback.walk_tb(error.__traceback__):
+            # Through the callers too: Keras cuts its own frames out of a traceback, and they live on there.
+            for frame, _ in traceback.walk_stack(innermost):
                 with contextlib.suppress(RuntimeError):  # It is still running.
                     frame.clear()
-                frame = frame.f_back
         error = error.__cause__ or error.__context__
 
 

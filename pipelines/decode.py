@@ -37,7 +37,7 @@ def decode_frames(source, choose, short_side=None):
             aspect ratio kept; None keeps the size.
 
     Returns:
-        uint8 array [T, H, W, 3], RGB, frames in the order chosen.
+        uint8 array [T, H, W, 3], RGB, frames in the order chosen, turned upright where the file says how.
 
     Raises:
         BadVideo: The source is missing, empty, no video, has no picture stream, or is damaged.

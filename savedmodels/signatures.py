@@ -6,6 +6,9 @@ import tensorflow as tf
 def preprocess(clip, size, mean, std):
     """Scales the short side, cuts the centre square and normalises.
 
+    As the pipelines do for evaluation, except that TensorFlow scales here and FFmpeg there: pixels differ
+    a little, most at the edges of colours.
+
     Args:
         clip: uint8 [B, T, H, W, 3], RGB; any H and W.
         size: Side of the square in pixels.

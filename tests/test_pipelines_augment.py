@@ -146,3 +146,9 @@ def test_normalise_works_channel_by_channel():
     result = augment.normalise(clip, (10.0, 20.0, 30.0), (2.0, 4.0, 8.0)).numpy()
     for channel, (mean, std) in enumerate([(10, 2), (20, 4), (30, 8)]):
         np.testing.assert_allclose(result[..., channel], (clip[..., channel] - mean) / std, rtol=1e-6)
+
+
+def test_square_crops_of_a_square_lie_side_by_side():
+    views = augment.square_crops(ramp(2, 40, 40), 32, 3).numpy()
+    corners = [tuple(view[0, 0, 0, :2].astype(int)) for view in views]
+    assert corners == [(4, 0), (4, 4), (4, 8)]

@@ -105,6 +105,8 @@ def test_too_many_bad_videos_end_the_run(finished_run, tmp_path):
     # TensorFlow may have logged a traceback of its own before.
     assert "Traceback" not in process.stderr[process.stderr.index("\nerror: ") :]
     assert not (tmp_path / "run" / "model.keras").exists()
+    account = (tmp_path / "run" / "bad_videos_train.csv").read_text()
+    assert 'missing_000000_000010.mp4,"annotated' in account and account.count("\n") > 4
 
 
 def test_a_diverging_run_says_so_and_writes_no_model(finished_run, tmp_path):
@@ -123,7 +125,7 @@ def test_an_interrupt_ends_the_run_at_once(finished_run, tmp_path):
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         process.stdout.read()
-        assert process.wait(timeout=30) != 0  # Iterators left alive would hold the interpreter for ever.
+        assert process.wait(timeout=30) != 0
 
 
 TWO_DEVICES = """

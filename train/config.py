@@ -22,9 +22,11 @@ def _field(default, text):
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A run. The defaults are RNL's for Kinetics-400 (Huang and Bors 2020, and their released code).
+    """A run. Each field is a flag of the same name; `--help` of a main shows them with their meaning.
 
-    Each field is a flag of the same name, and `flags_of` gives its documentation (`--help`).
+    The defaults follow RNL's runs on Kinetics-400 (Huang and Bors 2020), except that weights start at
+    random where the paper starts from ImageNet's, that the kernel is 3x7x7 throughout, as the text has it,
+    and that the released code's learning rate multipliers are left out.
     """
 
     data_dir: str = _field("", "directory of the data set")

@@ -49,29 +49,6 @@ def stages(directory, videos, training_flags):
     ]
 
 
-def _make_anew(directory):
-    """Empties a directory that an earlier demo made; any other one with something in it is left alone."""
-    mark = os.path.join(directory, "made_by_train_demo")
-    if os.path.exists(directory) and not os.path.exists(mark) and os.listdir(directory):
-        sys.exit(
-            f"error: Expected a new directory, or one that the demo made. Received {directory}, which holds "
-            "something else. Try: another --directory."
-        )
-    shutil.rmtree(directory, ignore_errors=True)
-    os.makedirs(directory)
-    open(mark, "w").close()
-
-
-def _run(arguments):
-    """Runs `python -m`, without the notes that TensorFlow's C++ code prints of itself; returns the status."""
-    command = [sys.executable, "-m", *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as process:
-        for line in process.stderr:
-            if not _TENSORFLOW_NOTE.match(line):
-                print(line, end="", file=sys.stderr, flush=True)
-    return process.returncode
-
-
 def main(argv):
     """Runs the stages in a directory of their own, made anew, and prints a table."""
     directory, seconds = flags.FLAGS.directory, {}
@@ -99,6 +76,29 @@ def main(argv):
         f"logs        {python} -m tensorboard.main --logdir={run}/tensorboard\n"
         f"\nNext, any video of yours: {python} -m train.predict --video=FILE --workdir={run}"
     )
+
+
+def _make_anew(directory):
+    """Empties a directory that an earlier demo made; any other one with something in it is left alone."""
+    mark = os.path.join(directory, "made_by_train_demo")
+    if os.path.exists(directory) and not os.path.exists(mark) and os.listdir(directory):
+        sys.exit(
+            f"error: Expected a new directory, or one that the demo made. Received {directory}, which holds "
+            "something else. Try: another --directory."
+        )
+    shutil.rmtree(directory, ignore_errors=True)
+    os.makedirs(directory)
+    open(mark, "w").close()
+
+
+def _run(arguments):
+    """Runs `python -m`, without the notes that TensorFlow's C++ code prints of itself; returns the status."""
+    command = [sys.executable, "-m", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as process:
+        for line in process.stderr:
+            if not _TENSORFLOW_NOTE.match(line):
+                print(line, end="", file=sys.stderr, flush=True)
+    return process.returncode
 
 
 if __name__ == "__main__":

@@ -41,12 +41,12 @@ def train_and_evaluate(config, train, val, strategy=None):
         TooManyBadVideos: More than `config.max_bad_fraction` of the videos cannot be read.
     """
     claim_workdir(config)
-    bad_train, bad_val = (
-        BadVideos(len(split) + len(split.missing), config.max_bad_fraction, split.missing)
-        for split in (train, val)
-    )
-    bad_train.check()
-    bad_val.check()
+    bad_videos = {
+        name: BadVideos(len(split) + len(split.missing), config.max_bad_fraction, split.missing)
+        for name, split in (("train", train), ("val", val))
+    }
+    write_bad_videos(config, bad_videos)
+    check_bad_videos(bad_videos)
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.dtype_policy)
     strategy = strategy or tf.distribute.MirroredStrategy()
@@ -59,20 +59,20 @@ def train_and_evaluate(config, train, val, strategy=None):
 
     start = time.monotonic()
     try:
-        fit(model, config, train, val, bad_train, bad_val)
+        fit(model, config, train, val, bad_videos)
         train_seconds = time.monotonic() - start
         save(model, config, train.classes)
-        results = evaluate(model, val, config, bad_val)
+        results = evaluate(model, val, config, bad_videos["val"])
     except tf.errors.OpError:
-        for bad in (bad_train, bad_val):
-            bad.check()  # What stopped the pipeline has a better explanation than TensorFlow's.
+        check_bad_videos(bad_videos)  # A better explanation than TensorFlow's of what stopped the pipeline.
         raise
+    finally:
+        write_bad_videos(config, bad_videos)
     results |= {
         "train_seconds": train_seconds,
         "parameters": model.count_params(),
         "bad_videos": {
-            name: {"count": len(bad), "reasons": bad.reasons()}
-            for name, bad in (("train", bad_train), ("val", bad_val))
+            name: {"count": len(bad), "reasons": bad.reasons()} for name, bad in bad_videos.items()
         },
     }
     _write(os.path.join(config.workdir, "results.json"), json.dumps(results, indent=2) + "\n")
@@ -130,7 +130,19 @@ def build_model(config, train):
     return model
 
 
-def fit(model, config, train, val, bad_train, bad_val):
+def check_bad_videos(bad_videos):
+    """Raises `TooManyBadVideos` if either split has more bad videos than it may have."""
+    for bad in bad_videos.values():
+        bad.check()
+
+
+def write_bad_videos(config, bad_videos):
+    """Writes `bad_videos_train.csv` and `bad_videos_val.csv`."""
+    for name, bad in bad_videos.items():
+        bad.write(os.path.join(config.workdir, f"bad_videos_{name}.csv"))
+
+
+def fit(model, config, train, val, bad_videos):
     """Runs all epochs; after each one, the centre clip of every validation video is classified."""
     training_sampler, test_sampler = SAMPLING[config.sampling]
     batches = training_clips(
@@ -143,7 +155,7 @@ def fit(model, config, train, val, bad_train, bad_val):
         batch_size=config.batch_size,
         epochs=config.epochs,
         seed=config.seed,
-        bad_videos=bad_train,
+        bad_videos=bad_videos["train"],
     )
     centre_clips = evaluation_views(
         val,
@@ -152,13 +164,13 @@ def fit(model, config, train, val, bad_train, bad_val):
         clips=1,
         crops=1,
         batch_size=config.batch_size,
-        bad_videos=bad_val,
+        bad_videos=bad_videos["val"],
     )
 
     def report_bad_videos(epoch, logs):
-        print(f"bad videos skipped: {bad_train} for training, {bad_val} for validation", flush=True)
-        for split, bad in (("train", bad_train), ("val", bad_val)):
-            bad.write(os.path.join(config.workdir, f"bad_videos_{split}.csv"))
+        counts = f"{bad_videos['train']} for training, {bad_videos['val']} for validation"
+        print(f"bad videos skipped: {counts}", flush=True)
+        write_bad_videos(config, bad_videos)
 
     history = model.fit(
         batches,
