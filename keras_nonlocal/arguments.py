@@ -27,3 +27,23 @@ def bottleneck_width(layer, input_channels):
             f"Received {input_channels}. Try channels=1."
         )
     return layer.channels or input_channels // 2
+
+
+def check_count(layer, argument, value, least=1):
+    """Raise ValueError unless `value` is an int of at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(
+            f"{layer.name}: Expected `{argument}` to be an int of at least {least}. "
+            f"Received {value!r}. Try {argument}={least}."
+        )
+
+
+def check_divides(layer, argument, value, channels):
+    """Raise ValueError unless `value` equal groups share `channels` without remainder."""
+    if channels % value:
+        divisors = [d for d in range(1, channels + 1) if channels % d == 0]
+        nearest = min(divisors, key=lambda d: abs(d - value))
+        raise ValueError(
+            f"{layer.name}: Expected `{argument}` to divide the {channels} channels that it groups. "
+            f"Received {argument}={value}. Try {argument}={nearest}."
+        )

@@ -72,6 +72,17 @@ def check_fits(layer, window, input_shape):
             )
 
 
+def check_multiples(layer, factors, input_shape, remedy):
+    """Raise ValueError where a known side of the map is not a multiple of its factor in (t, h, w)."""
+    factors = window_of(factors, input_shape)
+    for factor, side in zip(factors, input_shape[1:-1], strict=True):
+        if side is not None and side % factor:
+            raise ValueError(
+                f"{layer.name}: Expected sides that are multiples of {factors}. "
+                f"Received shape {tuple(input_shape)}. Try {remedy}"
+            )
+
+
 def flatten_positions(x):
     """Lay all positions of a map on one axis: [B, ..., C] -> [B, N, C]."""
     sides = x.shape[1:-1]

@@ -6,14 +6,16 @@ A 1x1x1 convolution is a Dense layer on the last axis, at every rank.
 import keras
 
 
-def projection(layer, width, name):
-    """Return a child of `layer`, with bias, that maps each position to `width` channels.
+def projection(layer, width, name, use_bias=True):
+    """Return a child of `layer` that maps each position to `width` channels.
 
     The initializer is copied: Keras draws equal values from one instance each time, and
     theta and phi would start equal. A seed given by the user is kept, and does just that.
     """
     initializer = keras.initializers.get(keras.initializers.serialize(layer.kernel_initializer))
-    return keras.layers.Dense(width, kernel_initializer=initializer, dtype=layer.dtype_policy, name=name)
+    return keras.layers.Dense(
+        width, use_bias=use_bias, kernel_initializer=initializer, dtype=layer.dtype_policy, name=name
+    )
 
 
 def closing_norm(layer):
