@@ -3,10 +3,28 @@
 Imports only `keras` and `numpy`, so that the layers run on every Keras backend.
 """
 
+from keras_nonlocal.attention_chain import AttentionChain
+from keras_nonlocal.bilinear_transform import BilinearAttentionTransform
+from keras_nonlocal.compact_generalized import CompactGeneralizedNonLocal
+from keras_nonlocal.conv_block_attention import ConvBlockAttention
 from keras_nonlocal.depthwise_conv3d import DepthwiseConv3D
+from keras_nonlocal.global_context import GlobalContext
 from keras_nonlocal.non_local import NonLocal
 from keras_nonlocal.region_non_local import RegionNonLocal
 from keras_nonlocal.resnet import VideoResNet
+from keras_nonlocal.squeeze_excite import SqueezeExcite
 from keras_nonlocal.temporal_shift import TemporalShift
 
-__all__ = ["DepthwiseConv3D", "NonLocal", "RegionNonLocal", "TemporalShift", "VideoResNet"]
+__all__ = [
+    "AttentionChain",
+    "BilinearAttentionTransform",
+    "CompactGeneralizedNonLocal",
+    "ConvBlockAttention",
+    "DepthwiseConv3D",
+    "GlobalContext",
+    "NonLocal",
+    "RegionNonLocal",
+    "SqueezeExcite",
+    "TemporalShift",
+    "VideoResNet",
+]

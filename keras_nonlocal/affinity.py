@@ -1,9 +1,18 @@
 """How positions attend to each other: stateless functions on [B, N, D], no weights.
 
-B batch, N query positions, M key positions, D width of queries and keys, E width of values.
+B batch, N query positions, M key positions, D width of queries and keys, E width of values. All sums
+are float32 under every policy, or wider where the input is; results have the dtype of `values`.
 """
 
+import math
+
+import keras
 from keras import ops
+
+LOGITS_PER_TILE = (
+    2**20
+)  # 4 MB of float32 for each sample: small enough for a cache, large enough for a kernel
+SUMMED_PARTS = 32
 
 
 def softmax_aggregate(queries, keys, values, scale=1.0):
@@ -11,20 +20,219 @@ def softmax_aggregate(queries, keys, values, scale=1.0):
 
     y_i = sum_j softmax_j(scale * q_i . k_j) v_j
 
-    Logits and softmax are float32 under every policy: unscaled logits overflow float16 and
-    keep only 8 bits in bfloat16. The weighted sum runs in the dtype of `values`.
+    Computed tile by tile of the queries, backwards as well, where a tile's logits are computed a second
+    time instead of being kept. On the JAX backend, half-precision inputs go through
+    `keras.ops.dot_product_attention` where the device has a fused kernel for their width.
 
     Shapes: queries [B, N, D], keys [B, M, D], values [B, M, E] -> [B, N, E].
-    Cost: time O(N * M * (D + E)), memory O(N * M).
+    Cost: time O(N * M * (D + E)), memory O(tile * M) with tile = LOGITS_PER_TILE / M queries.
 
     >>> import numpy as np
     >>> query, keys = np.zeros((1, 1, 2), "float32"), np.ones((1, 2, 2), "float32")
     >>> np.asarray(softmax_aggregate(query, keys, np.array([[[2.0], [4.0]]], "float32"))).tolist()
     [[[3.0]]]
     """
-    queries = ops.cast(queries, "float32")
+    fused = _fused_softmax_aggregate(queries, keys, values, scale)
+    if fused is not None:
+        return fused
+    queries, keys, summed_values = map(_accumulable, (queries, keys, values))
     if scale != 1.0:
         queries = queries * scale  # N * D products instead of N * M
-    keys = ops.transpose(ops.cast(keys, "float32"), (0, 2, 1))  # [B, D, M]
-    weights = ops.softmax(ops.matmul(queries, keys), axis=-1)  # [B, N, M]
-    return ops.matmul(ops.cast(weights, values.dtype), values)  # [B, N, E]
+    y = _aggregate_in_tiles(queries, keys, summed_values, _softmax, _softmax_gradient)
+    return ops.cast(y, values.dtype)
+
+
+def dot_product_aggregate(queries, keys, values):
+    """Sum the values of all keys, weighted by the dot product with the query, over their number.
+
+    y_i = 1/M sum_j (q_i . k_j) v_j = 1/M q_i (sum_j k_j v_j^T)
+
+    Shapes: queries [B, N, D], keys [B, M, D], values [B, M, E] -> [B, N, E].
+    Cost: time O((N + M) * D * E), memory O(D * E); the order on the left where the shapes make it cheaper.
+
+    >>> import numpy as np
+    >>> query, keys = np.ones((1, 1, 2), "float32"), np.ones((1, 2, 2), "float32")
+    >>> np.asarray(dot_product_aggregate(query, keys, np.array([[[2.0], [4.0]]], "float32"))).tolist()
+    [[[6.0]]]
+    """
+    queries, keys, summed_values = map(_accumulable, (queries, keys, values))
+    positions, others, width, value_width = *queries.shape[1:2], *keys.shape[1:], values.shape[-1]
+    matrix_is_smaller = None not in (positions, others) and (
+        positions * others * (width + value_width) < (positions + others) * width * value_width
+    )
+    summed_values = summed_values / _key_count(keys)
+    if matrix_is_smaller:
+        y = ops.matmul(_similarities(queries, keys), summed_values)  # [B, N, E]
+    else:
+        y = ops.matmul(queries, _summed_over_rows(keys, summed_values))  # [B, N, D] [B, D, E]
+    return ops.cast(y, values.dtype)
+
+
+def relu_aggregate(queries, keys, values):
+    """Sum the values of all keys, weighted by the positive part of the dot product, over their number.
+
+    y_i = 1/M sum_j max(0, q_i . k_j) v_j
+
+    Shapes: queries [B, N, D], keys [B, M, D], values [B, M, E] -> [B, N, E].
+    Cost: as `softmax_aggregate`: the positive part stands in the way of another order.
+
+    >>> import numpy as np
+    >>> query, keys = np.ones((1, 1, 1), "float32"), np.array([[[1.0], [-1.0]]], "float32")
+    >>> np.asarray(relu_aggregate(query, keys, np.array([[[2.0], [4.0]]], "float32"))).tolist()
+    [[[1.0]]]
+    """
+    queries, keys, summed_values = map(_accumulable, (queries, keys, values))
+    summed_values = summed_values / _key_count(keys)
+    y = _aggregate_in_tiles(queries, keys, summed_values, ops.relu, _relu_gradient)
+    return ops.cast(y, values.dtype)
+
+
+def concatenation_aggregate(query_terms, key_terms, values):
+    """Sum the values of all keys, weighted by the positive part of a sum of two terms, over their number.
+
+    y_i = 1/M sum_j max(0, a_i + b_j) v_j = 1/M (a_i sum_{b_j > -a_i} v_j + sum_{b_j > -a_i} b_j v_j)
+
+    With all a_i and -b_j in one ascending row, the keys that count for a query are those before it: two
+    running sums along that row give every y_i, without any pair being formed.
+
+    Shapes: query_terms [B, N], key_terms [B, M], values [B, M, E] -> [B, N, E].
+    Cost: time O((N + M) * (E + log(N + M))), memory O((N + M) * E).
+
+    >>> import numpy as np
+    >>> terms = np.array([[1.0]], "float32"), np.array([[2.0, -2.0]], "float32")
+    >>> np.asarray(concatenation_aggregate(*terms, np.array([[[2.0], [4.0]]], "float32"))).tolist()
+    [[[3.0]]]
+    """
+    query_terms, key_terms, summed_values = map(_accumulable, (query_terms, key_terms, values))
+    summed_values = summed_values / _key_count(key_terms)
+    weighted_values = ops.concatenate([summed_values, key_terms[..., None] * summed_values], axis=-1)
+    order = ops.argsort(ops.concatenate([query_terms, -key_terms], axis=1), axis=1)  # [B, N+M]
+    nothing = ops.zeros_like(ops.repeat(query_terms[..., None], weighted_values.shape[-1], axis=-1))
+    row = ops.concatenate([nothing, weighted_values], axis=1)  # [B, N+M, 2E]
+    sums = _running_sums(ops.take_along_axis(row, order[..., None], axis=1))  # [B, N+M, 2E]
+    places = ops.argsort(order, axis=1)[:, : ops.shape(query_terms)[1]]  # [B, N]
+    plain, weighted = ops.split(ops.take_along_axis(sums, places[..., None], axis=1), 2, axis=-1)  # [B, N, E]
+    return ops.cast(query_terms[..., None] * plain + weighted, values.dtype)
+
+
+def _accumulable(x):
+    """Cast half precision to float32; leave what is wider."""
+    return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+
+
+def _key_count(keys):
+    return ops.cast(ops.shape(keys)[1], keys.dtype)
+
+
+def _similarities(queries, keys):
+    return ops.matmul(queries, ops.transpose(keys, (0, 2, 1)))  # [B, N, M]
+
+
+def _summed_over_rows(left, right):
+    return ops.matmul(ops.transpose(left, (0, 2, 1)), right)  # [B, N, D], [B, N, E] -> [B, D, E]
+
+
+def _running_sums(x):
+    """Return the sums of each row of [B, N, D] and all rows before it."""
+    # In parts: adding up hundreds of numbers instead of thousands, float32 keeps a digit more.
+    parts = ops.cumsum(_to_tiles(x, SUMMED_PARTS), axis=2)  # [parts, B, rows, D]
+    totals = parts[:, :, -1:]
+    return _from_tiles(parts + ops.cumsum(totals, axis=0) - totals, x)  # [B, N, D]
+
+
+def _softmax(logits):
+    # Of a single key the weight is 1; Keras would warn that this may not be meant.
+    return ops.ones_like(logits) if logits.shape[-1] == 1 else ops.softmax(logits)
+
+
+def _softmax_gradient(weights, gradient, projected):
+    return weights * (gradient - projected)
+
+
+def _relu_gradient(weights, gradient, projected):
+    return ops.where(weights > 0, gradient, 0.0)
+
+
+def _fused_softmax_aggregate(queries, keys, values, scale):
+    """Return the backend's fused attention, which keeps no [N, M] matrix, or None where there is none."""
+    dtypes = {keras.backend.standardize_dtype(x.dtype) for x in (queries, keys, values)}
+    fits = dtypes <= {"float16", "bfloat16"} and queries.shape[-1] == values.shape[-1]
+    if keras.config.backend() != "jax" or not fits:
+        return None
+    one_head = (x[:, :, None] for x in (queries, keys, values))  # [B, N, 1, D]
+    try:
+        return ops.dot_product_attention(*one_head, scale=scale, flash_attention=True)[:, :, 0]
+    except (ImportError, NotImplementedError, RuntimeError, ValueError):
+        return None  # no such device, or a width that its kernel does not take: JAX says so while it traces
+
+
+def _aggregate_in_tiles(queries, keys, values, weigh, weigh_gradient):
+    """Return weigh(Q K^T) V without keeping more than one tile of Q K^T, forwards and backwards."""
+    count = _tile_count(queries, keys)
+    if isinstance(count, int) and count == 1:
+        return ops.matmul(weigh(_similarities(queries, keys)), values)  # [B, N, E]
+
+    @ops.custom_gradient
+    def aggregate(queries, keys, values):
+        def tile_output(tile):
+            return ops.matmul(weigh(_similarities(tile, keys)), values)  # [B, rows, E]
+
+        outputs = ops.map(tile_output, _to_tiles(queries, count))  # [count, B, rows, E]
+
+        def gradient(*args, upstream=None):
+            upstream = args[0] if upstream is None else upstream  # torch hands over the arguments as well
+            return _tiled_gradient(queries, keys, values, outputs, upstream, weigh, weigh_gradient)
+
+        return _from_tiles(outputs, queries), gradient
+
+    return aggregate(queries, keys, values)
+
+
+def _tiled_gradient(queries, keys, values, outputs, upstream, weigh, weigh_gradient):
+    count = ops.shape(outputs)[0]
+    query_tiles, upstream_tiles = _to_tiles(queries, count), _to_tiles(upstream, count)
+
+    def add_tile(step, d_queries, d_keys, d_values):
+        # Nothing is greater than infinity, so `tile` is `step`; but it is known only when the last tile
+        # is done. TensorFlow would start ten tiles at a time, and hold the logits of all.
+        last = ops.stack([d_queries[0, 0, 0, 0], d_keys[0, 0, 0], d_values[0, 0, 0]])
+        tile = step + ops.cast(ops.any(last > math.inf), "int32")
+        rows, d_rows = query_tiles[tile], upstream_tiles[tile]  # [B, rows, D], [B, rows, E]
+        projected = ops.sum(d_rows * outputs[tile], axis=-1, keepdims=True)  # [B, rows, 1]
+        weights = weigh(_similarities(rows, keys))  # [B, rows, M]
+        d_logits = weigh_gradient(weights, _similarities(d_rows, values), projected)  # [B, rows, M]
+        d_queries = ops.scatter_update(d_queries, ops.reshape(step, (1, 1)), ops.matmul(d_logits, keys)[None])
+        d_keys = d_keys + _summed_over_rows(d_logits, rows)
+        return step + 1, d_queries, d_keys, d_values + _summed_over_rows(weights, d_rows)
+
+    start = ops.convert_to_tensor(0, "int32"), *map(ops.zeros_like, (query_tiles, keys, values))
+    _, d_queries, d_keys, d_values = ops.while_loop(lambda step, *_: step < count, add_tile, start)
+    return _from_tiles(d_queries, queries), d_keys, d_values
+
+
+def _tile_count(queries, keys):
+    """Return how many tiles keep the logits of each within bounds; an int where the shapes are known."""
+    positions, others = ops.shape(queries)[1], ops.shape(keys)[1]
+    if not (isinstance(positions, int) and isinstance(others, int)):
+        rows = ops.maximum(LOGITS_PER_TILE // others, 1)
+        return (positions + rows - 1) // rows
+    count = math.ceil(positions / max(LOGITS_PER_TILE // others, 1))
+    # A few tiles more, if they come out even, spare a padded copy.
+    return next((even for even in range(count, 2 * count) if positions % even == 0), count)
+
+
+def _to_tiles(x, count):
+    """Cut [B, N, D] into tiles [count, B, rows, D]; the last one is filled up with zeros."""
+    batch, positions, width = ops.shape(x)
+    rows = (positions + count - 1) // count
+    missing = count * rows - positions
+    if not (isinstance(missing, int) and missing == 0):
+        x = ops.pad(x, [(0, 0), (0, missing), (0, 0)])
+    return ops.transpose(ops.reshape(x, (batch, count, rows, width)), (1, 0, 2, 3))  # [count, B, rows, D]
+
+
+def _from_tiles(tiles, like):
+    """Undo `_to_tiles`."""
+    count, batch, rows, width = ops.shape(tiles)
+    x = ops.reshape(ops.transpose(tiles, (1, 0, 2, 3)), (batch, count * rows, width))  # [B, count * rows, D]
+    return x[:, : ops.shape(like)[1]]  # [B, N, D]

@@ -1,21 +1,24 @@
 """NonLocal: every position looks at every other one."""
 
 import keras
+from keras import ops
 
-from keras_nonlocal.affinity import softmax_aggregate
-from keras_nonlocal.arguments import bottleneck_width, check_bottleneck, check_choice
+from keras_nonlocal.affinity import concatenation_aggregate, dot_product_aggregate, softmax_aggregate
+from keras_nonlocal.arguments import bottleneck_width, check_bottleneck, check_choice, check_count
 from keras_nonlocal.positions import (
     check_fits,
     check_map,
+    check_multiples,
     check_window,
-    flatten_positions,
+    flatten_reach,
     max_pool,
-    restore_positions,
+    restore_reach,
 )
 from keras_nonlocal.projection import closing_norm, projection
 
-PAIRWISE = ("embedded_gaussian",)
+PAIRWISE = ("embedded_gaussian", "gaussian", "dot_product", "concatenation")
 POOL_ORDERS = ("after", "before")
+RANKS = {"spacetime": (3, 4, 5), "space": (4, 5), "time": (5,)}  # of the maps that have such a reach
 
 
 @keras.saving.register_keras_serializable("keras_nonlocal")
@@ -23,42 +26,54 @@ class NonLocal(keras.layers.Layer):
     """Non-local block: a weighted sum over all positions, added to the input.
 
     Wang, Girshick, Gupta, He, "Non-local Neural Networks", CVPR 2018, arXiv 1711.07971,
-    equations 1, 4 and 6, with the embedded Gaussian as pairwise function:
+    equations 1 to 6:
 
-        y_i = sum_j softmax_j(theta(x_i) . phi(x_j)) g(x_j),  z = x + BN(W_z y)
+        y_i = 1/C(x) sum_j f(x_i, x_j) g(x_j),  z = x + BN(W_z y)
 
     Shapes:
         [B, L, C], [B, H, W, C] or [B, T, H, W, C] -> the same; all but C may be unknown.
 
     Args:
-        pairwise: "embedded_gaussian", the softmax above.
+        pairwise: the function f, with M keys j:
+            "embedded_gaussian": exp(theta(x_i) . phi(x_j)), C(x) the sum of them: a softmax;
+            "gaussian": exp(x_i . x_j), likewise, without theta and phi;
+            "dot_product": theta(x_i) . phi(x_j), C(x) = M;
+            "concatenation": ReLU(w_f . [theta(x_i), phi(x_j)]), C(x) = M.
+        reach: which keys a position sees: "spacetime" all of the clip, "space" those of its frame,
+            "time" those of its pixel (table 2d). "space" needs an image or a video, "time" a video.
+        window_frames: videos only: cuts the clip into windows of this many frames that do not see
+            each other; must divide T. None is one window.
         channels: width d of theta, phi and g; None means C // 2.
-        subsample: max-pool window (t, h, w) for keys and values, stride = window; images use
-            its last two entries, sequences the last one. None keeps every position.
+        subsample: max-pool window (t, h, w) for keys and values, stride = window; images use its
+            last two entries, sequences the last one, and a reach those of its own axes.
+            None keeps every position.
         pool_order: "after" pools phi(x) and g(x), as the paper's section 3.3; "before" pools x
             once and then applies phi and g.
-        scaled: True multiplies the logits by d^-1/2.
-        kernel_initializer: of theta, phi, g and W_z; their biases start at 0.
+        scaled: True multiplies the logits of both Gaussians by d^-1/2.
+        batch_norm: False leaves BN out and starts W_z at 0, for training with frozen batch norms.
+        kernel_initializer: of theta, phi, g, w_f and W_z; their biases start at 0.
 
     Call:
         training: True makes BN use the statistics of the batch.
 
     Cost:
-        N = T*H*W positions, M = N / (t*h*w) keys: attention O(N M d) products and O(N M)
-        memory, projections O(N C d).
+        N = T*H*W positions, M keys in reach of each, projections O(N C d). Gaussians: O(N M d)
+        products and memory for a tile of the [N, M] matrix. Dot product: O((N + M) d^2), as
+        theta (phi^T g). Concatenation: O((N + M) d), by sorting.
 
     Differs:
         The paper and TSM's code pool after phi and g and do not scale: the defaults. The
-        authors' code pools x first and scales: pool_order="before", scaled=True; max-pooling
-        and a 1x1x1 convolution do not commute, so weights of one kind need their own order.
-        Start: He normal as in the paper; the authors' code has
-        keras.initializers.RandomNormal(stddev=0.01), TSM's torch's default, which is
-        VarianceScaling(1 / 3, "fan_in", "uniform").
+        authors' code is NonLocal(pool_order="before", scaled=True,
+        kernel_initializer=keras.initializers.RandomNormal(stddev=0.01)); max-pooling and a
+        1x1x1 convolution do not commute, so weights of one kind need their own order. For
+        128-frame clips it has window_frames=4 in res3. The paper starts with He normal, the default;
+        TSM's code with torch's default, VarianceScaling(1 / 3, "fan_in", "uniform").
 
     Raises:
-        ValueError: an unknown `pairwise` or `pool_order`; `channels` below 1; a `subsample`
-            window larger than the map; a rank other than 3, 4, 5; unknown channels; a
-            channels_first data format.
+        ValueError: an unknown `pairwise`, `reach` or `pool_order`; `channels` or `window_frames`
+            below 1; `scaled` without an exponential; a `subsample` window larger than the map, or one
+            that `window_frames` does not hold without remainder; frames that `window_frames` does
+            not divide; a rank that has no such reach; unknown channels; a channels_first data format.
 
     Example:
         >>> import math, keras
@@ -73,57 +88,116 @@ class NonLocal(keras.layers.Layer):
         self,
         *,
         pairwise="embedded_gaussian",
+        reach="spacetime",
+        window_frames=None,
         channels=None,
         subsample=(1, 2, 2),
         pool_order="after",
         scaled=False,
+        batch_norm=True,
         kernel_initializer="he_normal",
         **kwargs,
     ):
         super().__init__(**kwargs)
         check_choice(self, "pairwise", pairwise, PAIRWISE)
+        check_choice(self, "reach", reach, tuple(RANKS))
         check_choice(self, "pool_order", pool_order, POOL_ORDERS)
         check_bottleneck(self, channels)
         self.pairwise = pairwise
+        self.reach = reach
+        self.window_frames = window_frames
         self.channels = channels
         self.subsample = None if subsample is None else check_window("subsample", subsample, self.name)
         self.pool_order = pool_order
         self.scaled = scaled
+        self.batch_norm = batch_norm
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self._check_combination()
+
+    def _check_combination(self):
+        if self.scaled and self.pairwise not in ("embedded_gaussian", "gaussian"):
+            raise ValueError(
+                f"{self.name}: Expected `scaled` only with 'embedded_gaussian' or 'gaussian', whose logits "
+                f"it scales. Received scaled=True with {self.pairwise!r}. Try scaled=False."
+            )
+        if self.window_frames is None:
+            return
+        check_count(self, "window_frames", self.window_frames)
+        if self.window_frames % self._pool_window()[0]:
+            raise ValueError(
+                f"{self.name}: Expected windows of frames that hold whole sub-sampling windows. Received "
+                f"window_frames={self.window_frames}, subsample={self.subsample}. Try subsample=(1, 2, 2)."
+            )
+
+    def _pool_window(self):
+        """The entries of `subsample` on the axes of the reach; 1 on the others."""
+        t, h, w = self.subsample or (1, 1, 1)
+        return {"spacetime": (t, h, w), "space": (1, h, w), "time": (t, 1, 1)}[self.reach]
+
+    def _check_shape(self, input_shape):
+        """Return the channels of a shape, here of what is known of it, that the block can take."""
+        channels = check_map(self, input_shape, (5,) if self.window_frames else RANKS[self.reach])
+        check_fits(self, self._pool_window(), input_shape)
+        if self.window_frames:
+            remedy = "a `window_frames` that divides the number of frames."
+            check_multiples(self, (self.window_frames, 1, 1), input_shape, remedy)
+        return channels
 
     def build(self, input_shape):
         """Create the weights for inputs of this shape."""
-        channels = check_map(self, input_shape)
-        if self.subsample is not None:
-            check_fits(self, self.subsample, input_shape)
+        channels = self._check_shape(input_shape)
         width = bottleneck_width(self, channels)
-
-        self.theta = projection(self, width, "theta")
-        self.phi = projection(self, width, "phi")
-        self.g = projection(self, width, "g")
-        self.out = projection(self, channels, "out")
-        self.norm = closing_norm(self)
-        for child in (self.theta, self.phi, self.g):
-            child.build(input_shape)
+        embeddings = () if self.pairwise == "gaussian" else ("theta", "phi")
+        for name in (*embeddings, "g"):
+            setattr(self, name, projection(self, width, name))
+            getattr(self, name).build(input_shape)
+        if self.pairwise == "concatenation":
+            initializer = keras.initializers.get(keras.initializers.serialize(self.kernel_initializer))
+            self.w_f = self.add_weight(shape=(2 * width, 1), initializer=initializer, name="w_f")
+        self.out = projection(self, channels, "out", zero=not self.batch_norm)
         self.out.build((*input_shape[:-1], width))
-        self.norm.build(input_shape)
+        self.norm = closing_norm(self) if self.batch_norm else None
+        if self.batch_norm:
+            self.norm.build(input_shape)
 
     def call(self, x, training=None):
-        """Add to each position what it gathers from all keys."""
-        theta = self.theta(x)  # [B, ..., d]
-        phi, g = self._keys_and_values(x)  # [B, ..., d], fewer positions where sub-sampled
-        scale = theta.shape[-1] ** -0.5 if self.scaled else 1.0
-        y = softmax_aggregate(flatten_positions(theta), flatten_positions(phi), flatten_positions(g), scale)
-        y = restore_positions(y, like=x)  # [B, ..., d]
-        return x + self.norm(self.out(y), training=training)
+        """Add to each position what it gathers from the keys in its reach."""
+        self._check_shape(x.shape)
+        source = max_pool(x, self._pool_window()) if self.pool_order == "before" else x
+        y = self._aggregate(x, source, self._lay_keys(self.g(source)))  # [B', N, d]
+        y = self.out(restore_reach(y, x, self.reach))  # [B, ..., C]
+        return x + (self.norm(y, training=training) if self.batch_norm else y)
 
-    def _keys_and_values(self, x):
-        if self.subsample is None:
-            return self.phi(x), self.g(x)
-        if self.pool_order == "before":
-            x = max_pool(x, self.subsample)
-            return self.phi(x), self.g(x)
-        return max_pool(self.phi(x), self.subsample), max_pool(self.g(x), self.subsample)
+    def _aggregate(self, x, source, values):
+        """Return y, [B', N, d]: B' is B times the parts of the map that do not see each other."""
+        if self.pairwise == "concatenation":
+            of_theta, of_phi = ops.split(self.w_f, 2, axis=0)  # [d, 1] each
+            query_terms = self._lay_queries(_folded(x, self.theta, of_theta))  # [B', N, 1]
+            if self._pools_after():
+                key_terms = ops.matmul(self._lay_keys(self.phi(source)), of_phi)  # [B', M, 1]
+            else:
+                key_terms = self._lay_keys(_folded(source, self.phi, of_phi))
+            return concatenation_aggregate(query_terms[..., 0], key_terms[..., 0], values)
+        if self.pairwise == "gaussian":
+            queries, keys = self._lay_queries(x), self._lay_keys(source)  # [B', N, C], [B', M, C]
+        else:
+            queries, keys = self._lay_queries(self.theta(x)), self._lay_keys(self.phi(source))  # [B', ., d]
+        if self.pairwise == "dot_product":
+            return dot_product_aggregate(queries, keys, values)
+        return softmax_aggregate(queries, keys, values, queries.shape[-1] ** -0.5 if self.scaled else 1.0)
+
+    def _pools_after(self):
+        return self.pool_order == "after" and self._pool_window() != (1, 1, 1)
+
+    def _lay_queries(self, x):
+        return flatten_reach(x, self.reach, self.window_frames)
+
+    def _lay_keys(self, x):
+        if self._pools_after():
+            x = max_pool(x, self._pool_window())
+        return flatten_reach(
+            x, self.reach, self.window_frames and self.window_frames // self._pool_window()[0]
+        )
 
     def compute_output_shape(self, input_shape):
         """Return the input's shape."""
@@ -134,9 +208,17 @@ class NonLocal(keras.layers.Layer):
         return {
             **super().get_config(),
             "pairwise": self.pairwise,
+            "reach": self.reach,
+            "window_frames": self.window_frames,
             "channels": self.channels,
             "subsample": self.subsample,
             "pool_order": self.pool_order,
             "scaled": self.scaled,
+            "batch_norm": self.batch_norm,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
+
+
+def _folded(x, embedding, weight):
+    """Return weight . embedding(x) without the d channels of embedding(x): O(N C) products, not O(N C d)."""
+    return ops.matmul(x, ops.matmul(embedding.kernel, weight)) + ops.matmul(embedding.bias[None], weight)

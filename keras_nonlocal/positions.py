@@ -106,23 +106,52 @@ def unfold_frames(y, frames):
     return ops.reshape(y, (-1, frames, *ops.shape(y)[1:]))  # [B, T, H, W, C]
 
 
-def max_pool(x, window):
-    """Max-pool a map by a (t, h, w) window, stride equal to the window, no padding.
+def flatten_reach(x, reach="spacetime", frames=None):
+    """Lay the positions that see each other on one axis: [B, ..., C] -> [B', N', C].
 
-    On video the space is pooled first, frame by frame, then the time: a maximum is separable,
-    and 2-D pooling is the faster kernel.
+    "spacetime" takes all positions of a clip, "space" those of a frame, "time" those of a pixel;
+    `frames` cuts the clip into windows of that many frames first, None does not.
+    """
+    if reach == "time":
+        x = ops.transpose(x, (0, 2, 3, 1, 4))  # [B, H, W, T, C]
+        return ops.reshape(x, (-1, frames or ops.shape(x)[3], x.shape[-1]))  # [B*H*W*T/frames, frames, C]
+    if len(x.shape) == 5 and (reach == "space" or frames):
+        batch, length, height, width, channels = ops.shape(x)
+        frames = 1 if reach == "space" else frames
+        return ops.reshape(x, (batch * (length // frames), frames * height * width, channels))
+    return flatten_positions(x)
+
+
+def restore_reach(y, like, reach="spacetime"):
+    """Undo `flatten_reach`: [B', N', D] -> [B, ..., D] with the sides of `like`."""
+    if reach != "time":
+        return restore_positions(y, like)
+    batch, frames, height, width, _ = ops.shape(like)
+    y = ops.reshape(y, (batch, height, width, frames, y.shape[-1]))  # [B, H, W, T, D]
+    return ops.transpose(y, (0, 3, 1, 2, 4))  # [B, T, H, W, D]
+
+
+def max_pool(x, window):
+    """Max-pool a map by a (t, h, w) window, stride equal to the window, no padding."""
+    return pool(x, window, _max_pool_image)
+
+
+def pool(x, window, pool_images):
+    """Pool a map by a (t, h, w) window with `pool_images(images, (h, w))`, which must be separable.
+
+    On video the space is pooled first, frame by frame, then the time: 2-D pooling is the faster kernel.
     """
     if len(x.shape) == 3:
-        return _max_pool_image(x[:, None], (1, window[2]))[:, 0]  # [B, M, C]
+        return pool_images(x[:, None], (1, window[2]))[:, 0]  # [B, M, C]
     if len(x.shape) == 4:
-        return _max_pool_image(x, window[1:])  # [B, H/h, W/w, C]
+        return pool_images(x, window[1:])  # [B, H', W', C]
     if window[1:] != (1, 1):
-        x = unfold_frames(_max_pool_image(fold_frames(x), window[1:]), ops.shape(x)[1])
+        x = unfold_frames(pool_images(fold_frames(x), window[1:]), ops.shape(x)[1])  # [B, T, H', W', C]
     if window[0] != 1:
         batch, frames, height, width, channels = ops.shape(x)
-        rows = ops.reshape(x, (batch, frames, height * width, channels))  # [B, T, H*W, C]
-        rows = _max_pool_image(rows, (window[0], 1))  # [B, T/t, H*W, C]
-        x = ops.reshape(rows, (batch, -1, height, width, channels))  # [B, T/t, H, W, C]
+        rows = ops.reshape(x, (batch, frames, height * width, channels))  # [B, T, H'*W', C]
+        rows = pool_images(rows, (window[0], 1))  # [B, T', H'*W', C]
+        x = ops.reshape(rows, (batch, -1, height, width, channels))  # [B, T', H', W', C]
     return x
 
 

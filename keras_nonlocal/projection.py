@@ -6,15 +6,19 @@ A 1x1x1 convolution is a Dense layer on the last axis, at every rank.
 import keras
 
 
-def projection(layer, width, name, use_bias=True):
-    """Return a child of `layer` that maps each position to `width` channels.
+def projection(layer, width, name, use_bias=True, zero=False):
+    """Return a child of `layer` that maps each position to `width` channels, all zero at first if `zero`.
 
     The initializer is copied: Keras draws equal values from one instance each time, and
     theta and phi would start equal. A seed given by the user is kept, and does just that.
     """
-    initializer = keras.initializers.get(keras.initializers.serialize(layer.kernel_initializer))
+    initializer = "zeros" if zero else keras.initializers.serialize(layer.kernel_initializer)
     return keras.layers.Dense(
-        width, use_bias=use_bias, kernel_initializer=initializer, dtype=layer.dtype_policy, name=name
+        width,
+        use_bias=use_bias,
+        kernel_initializer=keras.initializers.get(initializer),
+        dtype=layer.dtype_policy,
+        name=name,
     )
 
 

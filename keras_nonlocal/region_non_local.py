@@ -1,10 +1,12 @@
 """RegionNonLocal: attention between regions instead of single positions."""
 
 import math
+from functools import partial
 
 import keras
+from keras import ops
 
-from keras_nonlocal.affinity import softmax_aggregate
+from keras_nonlocal.affinity import dot_product_aggregate, relu_aggregate, softmax_aggregate
 from keras_nonlocal.arguments import bottleneck_width, check_bottleneck, check_choice
 from keras_nonlocal.depthwise_conv3d import DepthwiseConv3D
 from keras_nonlocal.positions import (
@@ -14,12 +16,18 @@ from keras_nonlocal.positions import (
     check_window,
     flatten_positions,
     max_pool,
+    pool,
     restore_positions,
     window_of,
 )
 from keras_nonlocal.projection import closing_norm, projection
 
-PAIRWISE = ("gaussian",)
+PAIRWISE = ("gaussian", "dot_product", "cosine")
+REGIONS = {  # F_theta: stride 1, the map's size; an average divides by the positions inside the map
+    "convolution": None,
+    "average": partial(ops.average_pool, strides=1, padding="same", data_format="channels_last"),
+    "maximum": partial(ops.max_pool, strides=1, padding="same", data_format="channels_last"),
+}
 
 
 @keras.saving.register_keras_serializable("keras_nonlocal")
@@ -29,9 +37,7 @@ class RegionNonLocal(keras.layers.Layer):
     Huang and Bors, "Region-based Non-local Operation for Video Classification", ICPR 2020,
     arXiv 2007.09033, section III:
 
-        u = W_g x,  p = F_theta(u),  y_i = sum_j softmax_j(p_i . p_j) u_j,  z = x + BN(W_z y)
-
-    F_theta is a depthwise convolution without bias; the logits are not scaled.
+        u = W_g x,  p = F_theta(u),  y_i = 1/C(x) sum_j f(p_i, p_j) u_j,  z = x + BN(W_z y)
 
     Shapes:
         [B, L, C], [B, H, W, C] or [B, T, H, W, C] -> the same; all but C may be unknown.
@@ -39,10 +45,17 @@ class RegionNonLocal(keras.layers.Layer):
     Args:
         kernel_size: the region (kt, kh, kw) in frames and pixels, or one int for all; odd.
             Images use the last two entries, sequences the last one.
-        pairwise: "gaussian", the softmax above.
+        pairwise: the function f, with M keys j:
+            "gaussian": exp(p_i . p_j), C(x) the sum of them: a softmax of logits without scale;
+            "dot_product": p_i . p_j, C(x) = M;
+            "cosine": ReLU(p_i . p_j / (|p_i| |p_j|)), C(x) = M.
+        relu: True takes the positive part of the dot product.
+        region: F_theta over that region: "convolution", depthwise without bias; "average", of the
+            positions inside the map; "maximum".
         channels: width d of u and p; None means C // 2.
         subsample: max-pool window (t, h, w) for keys and values, stride = window, applied
             after F_theta; None keeps every position.
+        batch_norm: False leaves BN out and starts W_z at 0, for training with frozen batch norms.
         kernel_initializer: of W_g and W_z; their biases start at 0.
         region_initializer: of F_theta; None means the authors' code, see Differs.
 
@@ -50,20 +63,23 @@ class RegionNonLocal(keras.layers.Layer):
         training: True makes BN use the statistics of the batch.
 
     Cost:
-        N = T*H*W positions: attention O(N^2 d) products and O(N^2) memory, F_theta
-        O(N d kt kh kw), projections O(N C d).
+        N = T*H*W positions, M keys; F_theta O(N d kt kh kw), projections O(N C d). Gaussian, cosine
+        and `relu`: O(N M d) products and memory for a tile of the [N, M] matrix. Dot product:
+        O((N + M) d^2), as p (p^T u).
 
     Differs:
         Paper and code: 3x7x7 everywhere against 3x7x7 in res3 and 3x3x3 in res4; the default
         follows the paper. F_theta's start follows the code, Xavier uniform with the fans of its
         grouped dense kernel, bound sqrt(6 / ((w + d) * kt * kh * kw)), w = d // max(d // 32, 1)
         channels in a group; the paper gives none. Sub-sampling exists in code only, off there too.
+        The code's dot product has relu=True, the paper's formula has not. The released weights are
+        RegionNonLocal((3, 7, 7)) in res3 and RegionNonLocal((3, 3, 3)) in res4.
         The code's frozen mask is not needed for a true depthwise kernel.
 
     Raises:
-        ValueError: an unknown `pairwise`; even kernel sides; `channels` below 1; a `subsample`
-            window larger than the map; a rank other than 3, 4, 5; unknown channels; a
-            channels_first data format.
+        ValueError: an unknown `pairwise` or `region`; `relu` without the dot product; even kernel
+            sides; `channels` below 1; a `subsample` window larger than the map; a rank other than
+            3, 4, 5; unknown channels; a channels_first data format.
 
     Example:
         >>> import math, keras
@@ -78,8 +94,11 @@ class RegionNonLocal(keras.layers.Layer):
         self,
         kernel_size=(3, 7, 7),
         pairwise="gaussian",
+        relu=False,
+        region="convolution",
         channels=None,
         subsample=None,
+        batch_norm=True,
         kernel_initializer="he_normal",
         region_initializer=None,
         **kwargs,
@@ -87,34 +106,51 @@ class RegionNonLocal(keras.layers.Layer):
         super().__init__(**kwargs)
         self.kernel_size = check_kernel(kernel_size, self.name)
         check_choice(self, "pairwise", pairwise, PAIRWISE)
+        check_choice(self, "region", region, tuple(REGIONS))
+        if relu and pairwise != "dot_product":
+            raise ValueError(
+                f"{self.name}: Expected `relu` only with 'dot_product': the others have no negative weights. "
+                f"Received relu=True with {pairwise!r}. Try relu=False."
+            )
         check_bottleneck(self, channels)
         self.pairwise = pairwise
+        self.relu = relu
+        self.region = region
         self.channels = channels
         self.subsample = None if subsample is None else check_window("subsample", subsample, self.name)
+        self.batch_norm = batch_norm
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.region_initializer = keras.initializers.get(region_initializer)
 
+    def _check_shape(self, input_shape):
+        """Return the channels of a shape, here of what is known of it, that the block can take."""
+        channels = check_map(self, input_shape)
+        check_fits(self, self.subsample or (1, 1, 1), input_shape)
+        return channels
+
     def build(self, input_shape):
         """Create the weights for inputs of this shape."""
-        channels = check_map(self, input_shape)
-        if self.subsample is not None:
-            check_fits(self, self.subsample, input_shape)
+        channels = self._check_shape(input_shape)
         width = bottleneck_width(self, channels)
         inner_shape = (*input_shape[:-1], width)
 
         self.g = projection(self, width, "g")
-        self.region = DepthwiseConv3D(
-            self.kernel_size,
-            kernel_initializer=self.region_initializer or self._released_initializer(width, input_shape),
-            dtype=self.dtype_policy,
-            name="region",
-        )
-        self.out = projection(self, channels, "out")
-        self.norm = closing_norm(self)
         self.g.build(input_shape)
-        self.region.build(inner_shape)
+        self.f_theta = self._pool_region
+        if self.region == "convolution":
+            initializer = self.region_initializer or self._released_initializer(width, input_shape)
+            self.f_theta = DepthwiseConv3D(
+                self.kernel_size, kernel_initializer=initializer, dtype=self.dtype_policy, name="region"
+            )
+            self.f_theta.build(inner_shape)
+        self.out = projection(self, channels, "out", zero=not self.batch_norm)
         self.out.build(inner_shape)
-        self.norm.build(input_shape)
+        self.norm = closing_norm(self) if self.batch_norm else None
+        if self.batch_norm:
+            self.norm.build(input_shape)
+
+    def _pool_region(self, u):
+        return pool(u, self.kernel_size, REGIONS[self.region])
 
     def _released_initializer(self, width, input_shape):
         group_width = width // max(width // 32, 1)
@@ -124,14 +160,22 @@ class RegionNonLocal(keras.layers.Layer):
 
     def call(self, x, training=None):
         """Add to each position what its region gathers from all regions."""
+        self._check_shape(x.shape)
         u = self.g(x)  # [B, ..., d]
-        p = self.region(u)  # [B, ..., d]
+        p = self.f_theta(u)  # [B, ..., d]
         keys, values = p, u
         if self.subsample is not None:
             keys, values = max_pool(keys, self.subsample), max_pool(values, self.subsample)
-        y = softmax_aggregate(flatten_positions(p), flatten_positions(keys), flatten_positions(values))
-        y = restore_positions(y, like=x)  # [B, ..., d]
-        return x + self.norm(self.out(y), training=training)
+        y = self._aggregate(*map(flatten_positions, (p, keys, values)))  # [B, N, d]
+        y = self.out(restore_positions(y, like=x))  # [B, ..., C]
+        return x + (self.norm(y, training=training) if self.batch_norm else y)
+
+    def _aggregate(self, queries, keys, values):
+        if self.pairwise == "gaussian":
+            return softmax_aggregate(queries, keys, values)
+        if self.pairwise == "cosine":
+            return relu_aggregate(_normalised(queries), _normalised(keys), values)
+        return (relu_aggregate if self.relu else dot_product_aggregate)(queries, keys, values)
 
     def compute_output_shape(self, input_shape):
         """Return the input's shape."""
@@ -143,8 +187,18 @@ class RegionNonLocal(keras.layers.Layer):
             **super().get_config(),
             "kernel_size": self.kernel_size,
             "pairwise": self.pairwise,
+            "relu": self.relu,
+            "region": self.region,
             "channels": self.channels,
             "subsample": self.subsample,
+            "batch_norm": self.batch_norm,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "region_initializer": keras.initializers.serialize(self.region_initializer),
         }
+
+
+def _normalised(p):
+    """Give each vector length 1, or leave it zero; in float32 at least, where 1e-24 is a number."""
+    p = ops.cast(p, keras.backend.result_type(p.dtype, "float32"))
+    squared_length = ops.sum(ops.square(p), axis=-1, keepdims=True)  # [B, N, 1]
+    return p * ops.rsqrt(ops.maximum(squared_length, 1e-24))

@@ -18,9 +18,13 @@ def randomise(layer, input_shape, seed=0):
         if variable.name == "moving_variance":
             value = 0.5 + np.abs(value)
         variable.assign(value)
-        # Without the layer's own name; what float32 kept of the value is what the oracle gets.
-        values[variable.path.split("/", 1)[-1]] = np.asarray(variable.value, "float32").astype("float64")
+        values[path_inside(variable)] = variable.numpy().astype("float64")  # what float32 kept of it
     return layer, values
+
+
+def path_inside(variable):
+    """Return a variable's path without the layer's own name."""
+    return variable.path.split("/", 1)[-1]
 
 
 def project(x, w, name):
@@ -34,15 +38,57 @@ def batch_norm(y, w, epsilon=1e-5):
     return centred / np.sqrt(w["norm/moving_variance"] + epsilon) * w["norm/gamma"] + w["norm/beta"]
 
 
-def attend(queries, keys, values, scale=1.0):
-    """y_i = sum_j exp(s q_i.k_j) v_j / sum_j exp(s q_i.k_j), clip by clip, query by query."""
+def softmax(logits):
+    weights = np.exp(logits - logits.max())
+    return weights / weights.sum()
+
+
+def close(y, w):
+    """W_z, and batch norm where the block has one."""
+    y = project(y, w, "out")
+    return batch_norm(y, w) if "norm/gamma" in w else y
+
+
+def attend(queries, keys, values, weigh=softmax):
+    """y_i = sum_j w_ij v_j with w_i = weigh([q_i . k_j for all j]), clip by clip, query by query."""
     result = np.empty((*queries.shape[:-1], values.shape[-1]))
     for q, k, v, y in zip(queries, keys, values, result, strict=True):
         k, v = k.reshape(-1, k.shape[-1]), v.reshape(-1, v.shape[-1])
         for position in np.ndindex(q.shape[:-1]):
-            logits = scale * np.array([q[position] @ key for key in k])
-            weights = np.exp(logits - logits.max())
-            y[position] = weights @ v / weights.sum()
+            y[position] = weigh(np.array([q[position] @ key for key in k])) @ v
+    return result
+
+
+def mean_of(function):
+    """Weigh each key by a function of its logit, over the number of keys."""
+    return lambda logits: function(logits) / len(logits)
+
+
+def in_reach(compute, maps, reach, window_frames):
+    """Apply `compute` to the parts of the clips whose positions see each other; put the results together."""
+    queries, result = maps[0], None
+    if reach == "space" and queries.ndim == 5:
+        window_frames = 1
+    windows = queries.shape[1] // window_frames if window_frames else 1
+    for window in range(windows):
+        parts = [np.split(a, windows, axis=1)[window] if windows > 1 else a for a in maps]
+        pixels = np.ndindex(queries.shape[2:4]) if reach == "time" else [()]
+        for pixel in pixels:
+            sliced = [a[:, :, *pixel] if pixel else a for a in parts]
+            y = compute(*sliced)
+            if result is None:
+                result = np.empty((*queries.shape[:-1], y.shape[-1]))
+            place = np.split(result, windows, axis=1)[window] if windows > 1 else result
+            place[(slice(None), slice(None), *pixel) if pixel else ...] = y
+    return result
+
+
+def pool(x, kernel, reduce):
+    """Reduce the positions of the map that lie in a window around each position."""
+    sizes, result = tuple(kernel)[5 - x.ndim :], np.empty_like(x)
+    for at in np.ndindex(x.shape[1:-1]):
+        region = tuple(slice(max(a - n // 2, 0), a + n // 2 + 1) for a, n in zip(at, sizes, strict=True))
+        result[(slice(None), *at)] = reduce(x[(slice(None), *region)], axis=tuple(range(1, x.ndim - 1)))
     return result
 
 
@@ -83,23 +129,58 @@ def temporal_shift(x, w, divisor, **_):
     return y
 
 
-def non_local(x, w, subsample=(1, 2, 2), pool_order="after", scaled=False, **_):
-    window = subsample or (1, 1, 1)
-    if pool_order == "before":
-        pooled = max_pool(x, window)
-        keys, values = project(pooled, w, "phi"), project(pooled, w, "g")
-    else:
-        keys, values = (max_pool(project(x, w, name), window) for name in ("phi", "g"))
-    queries = project(x, w, "theta")
-    y = attend(queries, keys, values, queries.shape[-1] ** -0.5 if scaled else 1.0)
-    return x + batch_norm(project(y, w, "out"), w)
+def non_local(
+    x,
+    w,
+    pairwise="embedded_gaussian",
+    reach="spacetime",
+    window_frames=None,
+    subsample=(1, 2, 2),
+    pool_order="after",
+    scaled=False,
+    **_,
+):
+    t, h, width = subsample or (1, 1, 1)
+    window = {"spacetime": (t, h, width), "space": (1, h, width), "time": (t, 1, 1)}[reach]
+    source = max_pool(x, window) if pool_order == "before" else x
+    after = (lambda a: max_pool(a, window)) if pool_order == "after" else lambda a: a
+    queries, keys = (
+        (x, source) if pairwise == "gaussian" else (project(x, w, "theta"), project(source, w, "phi"))
+    )
+    keys, values, weigh = after(keys), after(project(source, w, "g")), softmax
+    if pairwise == "concatenation":  # w_f . [theta, phi] as a product: of [w . theta, 1] and [1, w . phi]
+        a, b = np.split(w["w_f"], 2)
+        queries, keys = queries @ a, keys @ b
+        queries = np.concatenate([queries, np.ones_like(queries)], axis=-1)
+        keys, weigh = np.concatenate([np.ones_like(keys), keys], axis=-1), mean_of(lambda s: np.maximum(s, 0))
+    elif pairwise == "dot_product":
+        weigh = mean_of(lambda s: s)
+    if scaled:
+        queries = queries * queries.shape[-1] ** -0.5
+    y = in_reach(lambda *maps: attend(*maps, weigh), (queries, keys, values), reach, window_frames)
+    return x + close(y, w)
 
 
-def region_non_local(x, w, subsample=None, **_):
+def region_non_local(
+    x,
+    w,
+    kernel_size=(3, 7, 7),
+    pairwise="gaussian",
+    relu=False,
+    region="convolution",
+    subsample=None,
+    **_,
+):
     u = project(x, w, "g")
-    p = depthwise(u, w["region/kernel"])
+    p = depthwise(u, w["region/kernel"]) if region == "convolution" else None
+    p = pool(u, kernel_size, {"average": np.mean, "maximum": np.max}[region]) if p is None else p
     keys, values = (max_pool(a, subsample or (1, 1, 1)) for a in (p, u))
-    return x + batch_norm(project(attend(p, keys, values), w, "out"), w)
+    weigh = softmax
+    if pairwise == "cosine":
+        p, keys = (a / np.linalg.norm(a, axis=-1, keepdims=True) for a in (p, keys))
+    if pairwise != "gaussian":
+        weigh = mean_of((lambda s: np.maximum(s, 0)) if relu or pairwise == "cosine" else lambda s: s)
+    return x + close(attend(p, keys, values, weigh), w)
 
 
 def frame_wise_conv(x, w, **_):

@@ -5,8 +5,9 @@ import re
 import zlib
 from pathlib import Path
 
+import backends
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TOLERANCES = json.loads((FIXTURES / "tolerances.json").read_text())
@@ -37,8 +38,9 @@ def norm(weights, prefix):
 
 
 def assign(layer, parts):
-    """Set every weight of a built layer from {child: {weight: array}}; none may be left over."""
+    """Set every weight of a built layer from {child, or "": {weight: array}}; none may be left over."""
     values = {f"{child}/{name}": value for child, names in parts.items() for name, value in names.items()}
+    values = {path.removeprefix("/"): value for path, value in values.items()}
     paths = {w.path.split("/", 1)[1]: w for w in layer.weights}
     assert paths.keys() == values.keys()
     for path, variable in paths.items():
@@ -48,24 +50,22 @@ def assign(layer, parts):
 def check_block(layer, name, activations):
     """Compare both modes and the input's gradient with the released ones at the stored tolerances."""
     tolerances = TOLERANCES["blocks"][name]
-    x = tf.constant(activations["x"], "float32")
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = layer(x, training=False)
-        total = tf.reduce_sum(y * activations["ct"].astype("float32"))
-    found = {"y_eval": y, "dx": tape.gradient(total, x), "y_train": layer(x, training=True)}
+    x, cotangent = (activations[key].astype("float32") for key in ("x", "ct"))
+    (dx,) = backends.gradients(lambda x: ops.sum(ops.multiply(layer(x, training=False), cotangent)), x)
+    found = {"y_eval": layer(x, training=False), "dx": dx, "y_train": layer(x, training=True)}
     for key, value in found.items():
-        error = np.abs(value.numpy() - activations[key]).max()
+        error = np.abs(ops.convert_to_numpy(value) - activations[key]).max()
         assert error <= tolerances[key]["suggested_atol_float32"], (key, error)
 
 
-def check_running_statistics(layer, weights, prefix, positions):
+def check_running_statistics(layer, weights, prefix, positions, norm=None):
     """After one training step; torch averages the unbiased batch variance, Keras the biased one."""
+    norm = norm or layer.norm
     mean = weights[f"stats_after/{prefix}.running_mean"]
-    np.testing.assert_allclose(layer.norm.moving_mean.numpy(), mean, atol=2e-6)
+    np.testing.assert_allclose(norm.moving_mean.numpy(), mean, atol=2e-6)
     old, new = weights[f"{prefix}.running_var"], weights[f"stats_after/{prefix}.running_var"]
     biased = 0.9 * old + (new - 0.9 * old) * (positions - 1) / positions
-    np.testing.assert_allclose(layer.norm.moving_variance.numpy(), biased, rtol=2e-5)
+    np.testing.assert_allclose(norm.moving_variance.numpy(), biased, rtol=2e-5)
 
 
 def load_model(name):

@@ -34,10 +34,10 @@ def test_released_tsm_network():
     )(clips)
     for stage, y in zip(ends, stages, strict=True):
         expected = np.array(description["stages"][stage]["chan16"])
-        np.testing.assert_allclose(y.numpy()[0, 0, 0, 0, :16], expected, atol=2e-4, err_msg=stage)
+        np.testing.assert_allclose(np.asarray(y)[0, 0, 0, 0, :16], expected, atol=2e-4, err_msg=stage)
     tolerances = released.TOLERANCES["models"]["tsm_r50"]
     for name, found in (("features_mean", features), ("logits", logits)):
-        error = np.abs(found.numpy() - stored[name]).max()
+        error = np.abs(np.asarray(found) - stored[name]).max()
         assert error <= tolerances[name]["suggested_atol_float32"], (name, error)
 
 
@@ -67,7 +67,7 @@ def test_which_residual_blocks_shift(depth, per_stage):
 def test_frames_are_independent_without_a_temporal_kind():
     model = VideoResNet(18, temporal=None, input_shape=(None, 32, 32, 3), num_classes=4)
     clip = np.random.default_rng(0).standard_normal((1, 3, 32, 32, 3)).astype("float32")
-    frames = [model(clip[:, t : t + 1]).numpy() for t in range(3)]
+    frames = [np.asarray(model(clip[:, t : t + 1])) for t in range(3)]
     np.testing.assert_allclose(model(clip), np.mean(frames, axis=0), atol=1e-5)
 
 
@@ -108,7 +108,7 @@ def test_logits_are_float32_under_mixed_precision():
         keras.config.set_dtype_policy("float32")
     assert model.get_layer("res5_1_relu").output.dtype == "bfloat16"
     logits = model(np.ones((1, 2, 32, 32, 3), "float32"))
-    assert logits.dtype == "float32" and np.isfinite(logits).all()
+    assert keras.backend.standardize_dtype(logits.dtype) == "float32" and np.isfinite(logits).all()
 
 
 @pytest.mark.parametrize(

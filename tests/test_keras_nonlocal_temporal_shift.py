@@ -1,9 +1,10 @@
 """TemporalShift: bit-exact against the released operation, and frame by frame on a ramp."""
 
+import backends
 import numpy as np
 import pytest
 import released
-import tensorflow as tf
+from keras import ops
 
 from keras_nonlocal import TemporalShift
 
@@ -11,18 +12,15 @@ from keras_nonlocal import TemporalShift
 def test_released_numbers_to_the_bit():
     activations, _ = released.load_block("op_tsm_shift_s8_d8")
     clips = {k: v.reshape(2, 8, *v.shape[1:]).astype("float32") for k, v in activations.items()}
-    x = tf.constant(clips["x"])
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = TemporalShift(divisor=8)(x)
-        total = tf.reduce_sum(y * clips["ct"])
-    np.testing.assert_array_equal(y, clips["y_eval"])
-    np.testing.assert_array_equal(tape.gradient(total, x), clips["dx"])
+    layer = TemporalShift(divisor=8)
+    (dx,) = backends.gradients(lambda x: ops.sum(ops.multiply(layer(x), clips["ct"])), clips["x"])
+    np.testing.assert_array_equal(layer(clips["x"]), clips["y_eval"])
+    np.testing.assert_array_equal(dx, clips["dx"])
 
 
 def test_each_channel_comes_from_the_frame_it_should():
     ramp = np.broadcast_to(np.arange(1.0, 5.0).reshape(1, 4, 1, 1, 1), (1, 4, 2, 3, 9)).astype("float32")
-    y = TemporalShift(divisor=4)(ramp).numpy()  # 9 // 4 = 2 channels each way, 5 stay
+    y = np.asarray(TemporalShift(divisor=4)(ramp))  # 9 // 4 = 2 channels each way, 5 stay
     for channels, frames in (
         (slice(0, 2), [2, 3, 4, 0]),
         (slice(2, 4), [0, 1, 2, 3]),
@@ -33,7 +31,7 @@ def test_each_channel_comes_from_the_frame_it_should():
 
 def test_a_single_frame_loses_its_moving_channels():
     y = TemporalShift(divisor=2)(np.ones((1, 1, 2, 2, 6), "float32"))
-    assert (y.numpy() == 0).all()
+    assert (np.asarray(y) == 0).all()
 
 
 @pytest.mark.parametrize("divisor", [1, 0, 2.0])

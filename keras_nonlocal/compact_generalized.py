@@ -1,0 +1,283 @@
+"""CompactGeneralizedNonLocal: every channel of every position looks at every other one, without a matrix."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_nonlocal.arguments import (
+    bottleneck_width,
+    check_bottleneck,
+    check_choice,
+    check_count,
+    check_divides,
+)
+from keras_nonlocal.positions import check_map
+from keras_nonlocal.projection import projection
+
+PAIRWISE = ("dot_product", "gaussian_rbf", "embedded_gaussian")
+NORMS = ("batch", "group", None)
+
+
+@keras.saving.register_keras_serializable("keras_nonlocal")
+class CompactGeneralizedNonLocal(keras.layers.Layer):
+    """Non-local block between all pairs of channels and positions, at linear cost.
+
+    Yue, Sun, Yuan, Zhou, Ding, Xu, "Compact Generalized Non-local Network", NeurIPS 2018,
+    arXiv 1810.13125, section 3. The channels of theta, phi and g are cut into groups; within a
+    group, channels and positions form one axis i:
+
+        y_i = sum_j f(theta_i, phi_j) g_j,  z = x + BN(W_z y)
+
+    f is a polynomial, sum over p of alpha_p^2 theta_i^p phi_j^p, so that
+
+        y_i = sum_p c_p theta_i^p  with  c_p = alpha_p^2 sum_j phi_j^p g_j
+
+    needs P + 1 numbers for each group and no matrix.
+
+    Shapes:
+        [B, L, C], [B, H, W, C] or [B, T, H, W, C] -> the same; all but C may be unknown.
+
+    Args:
+        groups: G, into how many groups of neighbouring channels theta, phi and g are cut; it
+            divides `channels` and, where W_z or the norm has groups, C.
+        pairwise: "dot_product", theta_i phi_j; "gaussian_rbf", the Taylor series of
+            exp(-2 gamma (1 - theta_i phi_j)); "embedded_gaussian", that of exp(theta_i phi_j).
+        order: P, the last power of the two series; the dot product has no use for it.
+        gamma: width of "gaussian_rbf", above 0; the others have no use for it.
+        channels: width d of theta, phi and g; None means C // 2.
+        scaled: True multiplies the sums over j by their number of terms to the power -1/2.
+        grouped_out: True makes W_z a convolution in G groups; False lets it mix all channels.
+        norm: "batch" or "group" after W_z, its gamma starting at 0; None for no norm and a W_z
+            that starts at 0. Nothing but `scaled` then holds the sums down.
+        use_bias: give theta, phi, g and W_z a bias, starting at 0.
+        kernel_initializer: of theta, phi, g and W_z; None means a normal distribution of
+            deviation 0.01.
+
+    Call:
+        training: True makes BN use the statistics of the batch.
+
+    Cost:
+        N = T*H*W positions: projections O(N C d) products; all else O(N C (P + 1)) in time and,
+        for gradients, in memory. Sums, powers, W_z and norm are float32 under half precision:
+        a sum has N d / G terms and leaves float16's range.
+
+    Differs:
+        The paper has a BN in each group, which is one BN over C, for BN takes each channel by
+        itself: the default. The authors' code has a group norm: norm="group" and nothing else
+        makes their dot product block, with pairwise="gaussian_rbf" their other one; the
+        embedded Gaussian is in the paper only. The series of the RBF assumes theta and phi of
+        length 1, which neither the code nor this layer enforces. The code can scale, off by
+        default; its author found no scale to be better.
+
+    Raises:
+        ValueError: an unknown `pairwise` or `norm`; `groups`, `order` or `channels` below 1;
+            `groups` that do not divide; `gamma` not above 0; a rank other than 3, 4, 5;
+            unknown channels; a channels_first data format.
+
+    Example:
+        >>> import math, keras
+        >>> layer = CompactGeneralizedNonLocal(groups=8)
+        >>> layer(keras.Input((8, 28, 28, 512))).shape
+        (None, 8, 28, 28, 512)
+        >>> sum(math.prod(w.shape) for w in layer.trainable_weights)
+        410624
+    """
+
+    def __init__(
+        self,
+        groups=8,
+        pairwise="dot_product",
+        order=3,
+        gamma=1e-4,
+        channels=None,
+        scaled=False,
+        grouped_out=True,
+        norm="batch",
+        use_bias=False,
+        kernel_initializer=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_count(self, "groups", groups)
+        check_choice(self, "pairwise", pairwise, PAIRWISE)
+        check_count(self, "order", order)
+        _check_gamma(self, gamma)
+        check_bottleneck(self, channels)
+        check_choice(self, "norm", norm, NORMS)
+        self.groups = groups
+        self.pairwise = pairwise
+        self.order = order
+        self.gamma = gamma
+        self.channels = channels
+        self.scaled = scaled
+        self.grouped_out = grouped_out
+        self.norm_kind = norm
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(
+            kernel_initializer or keras.initializers.RandomNormal(stddev=0.01)
+        )
+
+    def build(self, input_shape):
+        """Create the weights for inputs of this shape."""
+        channels = check_map(self, input_shape)
+        width = bottleneck_width(self, channels)
+        check_divides(self, "groups", self.groups, width)
+        if self.grouped_out or self.norm_kind == "group":
+            check_divides(self, "groups", self.groups, channels)
+
+        self.theta = projection(self, width, "theta", self.use_bias)
+        self.phi = projection(self, width, "phi", self.use_bias)
+        self.g = projection(self, width, "g", self.use_bias)
+        self.out = _GroupedProjection(
+            channels,
+            self.groups if self.grouped_out else 1,
+            self.use_bias,
+            self.kernel_initializer if self.norm_kind else "zeros",
+            dtype=self.dtype_policy,
+            name="out",
+        )
+        self.norm = self._closing_norm()
+        for child in (self.theta, self.phi, self.g):
+            child.build(input_shape)
+        self.out.build((*input_shape[:-1], width))
+        if self.norm is not None:
+            self.norm.build(input_shape)
+
+    def _closing_norm(self):
+        # autocast would halve W_z y, which leaves float16's range, before it is normalised.
+        options = {"epsilon": 1e-5, "gamma_initializer": "zeros", "autocast": False}
+        options |= {"dtype": self.dtype_policy, "name": "norm"}
+        if self.norm_kind == "group":
+            return _GroupNorm(self.groups, **options)
+        return keras.layers.BatchNormalization(momentum=0.9, **options) if self.norm_kind else None
+
+    def call(self, x, training=None):
+        """Add to each number what its group gathers from all channels and positions."""
+        wide = keras.backend.result_type(self.compute_dtype, "float32")
+        theta, phi, g = (ops.cast(child(x), wide) for child in (self.theta, self.phi, self.g))
+        scale = self._scale(theta) if self.scaled else 1.0
+        if self.pairwise == "dot_product":
+            y = theta * (scale * self._totals(phi * g))  # [B, ..., d]
+        else:
+            y = self._series(theta, phi, g, scale)  # [B, ..., d]
+        y = self.out(y)  # [B, ..., C]
+        if self.norm is not None:
+            y = self.norm(y, training=training)
+        return x + ops.cast(y, x.dtype)
+
+    def _scale(self, theta):
+        """The number of terms of a sum, to the power -1/2."""
+        return ops.rsqrt(ops.cast(_group_size(theta, self.groups), theta.dtype))
+
+    def _series(self, theta, phi, g, scale):
+        """sum_p c_p theta^p: one product for each power of phi, and Horner's rule for theta."""
+        coefficients = []  # c_0 ... c_P, each [B, 1, ..., d]
+        for power in range(self.order + 1):
+            g = g * phi if power else g
+            coefficients.append(self._taylor(power) * scale * self._totals(g))
+        y = coefficients.pop()
+        while coefficients:
+            y = coefficients.pop() + theta * y
+        return y
+
+    def _taylor(self, power):
+        """alpha_p^2."""
+        if self.pairwise == "embedded_gaussian":
+            return 1 / math.factorial(power)
+        return math.exp(-2 * self.gamma) * (2 * self.gamma) ** power / math.factorial(power)
+
+    def _totals(self, values):
+        """Sum each group over its channels and all positions: [B, ..., d] -> [B, 1, ..., d]."""
+        return _group_sums(_sum_positions(values), self.groups)
+
+    def compute_output_shape(self, input_shape):
+        """Return the input's shape."""
+        return tuple(input_shape)
+
+    def get_config(self):
+        """Return every argument of the constructor."""
+        return {
+            **super().get_config(),
+            "groups": self.groups,
+            "pairwise": self.pairwise,
+            "order": self.order,
+            "gamma": self.gamma,
+            "channels": self.channels,
+            "scaled": self.scaled,
+            "grouped_out": self.grouped_out,
+            "norm": self.norm_kind,
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+
+class _GroupedProjection(keras.layers.Layer):
+    """A 1x1x1 convolution in groups, in the dtype of its input; kernel [d / groups, C].
+
+    The last axis of the kernel runs over the outputs of group 0, then of group 1 and so on, as in
+    Keras's grouped convolutions. Those export to ONNX wrongly, and an einsum that says the same
+    has a gradient many times slower on a CPU than the product of transposed maps here.
+    """
+
+    def __init__(self, width, groups, use_bias, kernel_initializer, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.width, self.groups, self.use_bias = width, groups, use_bias
+        self.kernel_initializer = kernel_initializer
+
+    def build(self, input_shape):
+        shape = (input_shape[-1] // self.groups, self.width)
+        self.kernel = self.add_weight(shape=shape, initializer=self.kernel_initializer, name="kernel")
+        if self.use_bias:
+            self.bias = self.add_weight(shape=(self.width,), initializer="zeros", name="bias")
+
+    def call(self, x):
+        depth = self.kernel.shape[0]
+        kernel = ops.reshape(self.kernel, (depth, self.groups, -1))  # [d/G, G, C/G]
+        kernel = ops.transpose(kernel, (1, 0, 2))  # [G, d/G, C/G]
+        y = ops.transpose(ops.reshape(x, (-1, self.groups, depth)), (1, 0, 2))  # [G, B*N, d/G]
+        y = ops.transpose(ops.matmul(y, kernel), (1, 0, 2))  # [B*N, G, C/G]
+        y = ops.reshape(y, (*ops.shape(x)[:-1], self.width))  # [B, ..., C]
+        return y + self.bias if self.use_bias else y
+
+
+class _GroupNorm(keras.layers.GroupNormalization):
+    """Keras's group norm, its sums taken over positions first and then over channels.
+
+    TensorFlow's one sum over both axes is several times slower on a CPU, and loses three digits
+    on a large map.
+    """
+
+    def call(self, x):
+        count = ops.cast(_group_size(x, self.groups), x.dtype)
+        centred = x - _group_sums(_sum_positions(x), self.groups) / count
+        variance = _group_sums(_sum_positions(ops.square(centred)), self.groups) / count
+        y = centred * (ops.rsqrt(variance + self.epsilon) * self.gamma) + self.beta
+        return ops.cast(y, self.compute_dtype)
+
+
+def _group_size(x, groups):
+    """Count the numbers in a group of channels: N C / G, an int where all sides are known."""
+    size = x.shape[-1] // groups
+    for side in ops.shape(x)[1:-1]:
+        size = size * side
+    return size
+
+
+def _sum_positions(x):
+    return ops.sum(x, axis=tuple(range(1, len(x.shape) - 1)), keepdims=True)  # [B, 1, ..., C]
+
+
+def _group_sums(values, groups):
+    """Put in each channel's place the sum of its group: [B, 1, ..., C] -> the same."""
+    grouped = ops.reshape(values, (-1, groups, values.shape[-1] // groups))  # [B, G, C/G]
+    sums = ops.sum(grouped, axis=-1, keepdims=True) + ops.zeros_like(grouped)  # [B, G, C/G]
+    return ops.reshape(sums, (-1, *values.shape[1:]))  # [B, 1, ..., C]
+
+
+def _check_gamma(layer, gamma):
+    if isinstance(gamma, bool) or not isinstance(gamma, int | float) or not gamma > 0:
+        raise ValueError(
+            f"{layer.name}: Expected `gamma`, the width of the Gaussian RBF, to be a number above 0. "
+            f"Received {gamma!r}. Try 1e-4, as in the authors' code."
+        )

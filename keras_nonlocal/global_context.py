@@ -1,0 +1,119 @@
+"""GlobalContext: one attention map for the whole clip, and the channels' answer to what it gathers."""
+
+import keras
+from keras import ops
+
+from keras_nonlocal.arguments import check_choice, check_count
+from keras_nonlocal.positions import check_map, flatten_positions
+from keras_nonlocal.projection import projection
+
+NORMS = ("layer", "batch")
+
+
+@keras.saving.register_keras_serializable("keras_nonlocal")
+class GlobalContext(keras.layers.Layer):
+    """Global context block: one weighted mean of all positions, transformed and added to each.
+
+    Cao, Xu, Lin, Wei, Hu, "GCNet: Non-local Networks Meet Squeeze-Excitation Networks and
+    Beyond", ICCV Workshops 2019, arXiv 1904.11492, equation 5:
+
+        c = sum_j softmax_j(W_k x_j) x_j,  z_i = x_i + W_v2 ReLU(LN(W_v1 c))
+
+    The softmax runs over all positions of a clip, T*H*W on video.
+
+    Shapes:
+        [B, L, C], [B, H, W, C] or [B, T, H, W, C] -> the same; all but C may be unknown.
+
+    Args:
+        ratio: W_v1 maps C channels to C // ratio, at least one; int, at least 1.
+        norm: "layer" for LN, "batch" for batch normalisation in its place.
+        kernel_initializer: of W_k and W_v1. W_v2 starts at 0, and so the block as an identity; all
+            biases start at 0. That of W_k moves all logits alike and is there for released weights.
+
+    Call:
+        training: True makes norm="batch" use the statistics of the batch. They are over the B
+            contexts alone: of a batch of one clip it lets only its beta pass.
+
+    Cost:
+        N = T*H*W positions: 2 N C products for the map and the context, 2 B C^2 / ratio for the rest.
+
+    Differs:
+        The defaults are the paper and the authors' code. The gate in front of the first RNL block of
+        the code of Huang and Bors (arXiv 2007.09033), in the place of the paper's SqueezeExcite, is
+        GlobalContext(ratio=2, norm="batch"). The code's option to multiply is not here.
+
+    Raises:
+        ValueError: `ratio` below 1; an unknown `norm`; norm="layer" where C // ratio is below 2, as
+            LN leaves nothing of a single number; a rank other than 3, 4, 5; unknown channels; a
+            channels_first data format.
+
+    Example:
+        >>> import math, keras
+        >>> layer = GlobalContext()
+        >>> layer(keras.Input((8, 28, 28, 512))).shape
+        (None, 8, 28, 28, 512)
+        >>> sum(math.prod(w.shape) for w in layer.trainable_weights)
+        33889
+    """
+
+    def __init__(self, ratio=16, norm="layer", kernel_initializer="he_normal", **kwargs):
+        super().__init__(**kwargs)
+        check_count(self, "ratio", ratio)
+        check_choice(self, "norm", norm, NORMS)
+        self.ratio = ratio
+        self.norm_kind = norm
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape):
+        """Create the weights for inputs of this shape."""
+        channels = check_map(self, input_shape)
+        width = max(channels // self.ratio, 1)
+        if self.norm_kind == "layer" and width < 2:
+            raise ValueError(
+                f"{self.name}: Expected C // ratio of at least 2, as LN leaves nothing of a single number. "
+                f"Received {channels} channels and ratio={self.ratio}. "
+                f"Try {f'ratio={channels // 2} or ' if channels > 1 else ''}norm='batch'."
+            )
+
+        self.mask = projection(self, 1, "mask")
+        self.reduce = projection(self, width, "reduce")
+        if self.norm_kind == "layer":
+            self.norm = keras.layers.LayerNormalization(epsilon=1e-5, dtype=self.dtype_policy, name="norm")
+        else:
+            self.norm = keras.layers.BatchNormalization(
+                momentum=0.99, epsilon=1e-5, dtype=self.dtype_policy, name="norm"
+            )
+        self.expand = projection(self, channels, "expand", zero=True)
+        for child in (self.mask, self.reduce):
+            child.build((None, 1, channels))
+        for child in (self.norm, self.expand):
+            child.build((None, 1, width))
+
+    def call(self, x, training=None):
+        """Add to each position what the clip as a whole has gathered."""
+        s = self.reduce(ops.cast(self._context(x), self.compute_dtype))  # [B, 1, C/r]
+        s = self.norm(s, training=training) if self.norm_kind == "batch" else self.norm(s)
+        s = self.expand(ops.relu(s))  # [B, 1, C]
+        return x + ops.reshape(s, (-1, *[1] * (len(x.shape) - 2), x.shape[-1]))  # [B, 1, ..., C]
+
+    def _context(self, x):
+        """The mean of all positions with the mask's weights: [B, ..., C] -> [B, 1, C], float32 or wider."""
+        wide = keras.backend.result_type(self.compute_dtype, "float32")
+        x = flatten_positions(ops.cast(x, wide))  # [B, N, C]
+        # Not self.mask(x), whose half-precision logits would be off by 0.5 where they are near 1000.
+        logits = ops.matmul(x, ops.cast(self.mask.kernel, wide)) + ops.cast(self.mask.bias, wide)  # [B, N, 1]
+        weights = ops.softmax(ops.transpose(logits, (0, 2, 1)), axis=-1)  # [B, 1, N]
+        return ops.matmul(weights, x)  # [B, 1, C]
+
+    def compute_output_shape(self, input_shape):
+        """Return the input's shape."""
+        return tuple(input_shape)
+
+    def get_config(self):
+        """Return every argument of the constructor."""
+        return {
+            **super().get_config(),
+            "ratio": self.ratio,
+            "norm": self.norm_kind,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
