@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import released
 
-from keras_nonlocal import NonLocal, RegionNonLocal, TemporalShift, VideoResNet
+from keras_nonlocal import NonLocal, RegionNonLocal, TemporalShift, VideoResNet, resnet
 from keras_nonlocal.frame_wise import FrameWise
 
 FIVE = {"res3": (0, 2), "res4": (0, 2, 4)}
@@ -15,6 +15,24 @@ FIVE = {"res3": (0, 2), "res4": (0, 2, 4)}
 
 def trainable(model):
     return sum(math.prod(w.shape) for w in model.trainable_weights)
+
+
+def test_released_bottleneck_with_shift():
+    name = "block_tsm_bottleneck_s8_stride2"
+    activations, w = released.load_block(name)
+    activations = {key: frames[None] for key, frames in activations.items()}  # [N*T, ...] -> [1, T, ...]
+    clip = keras.Input(activations["x"].shape[1:])
+    block = resnet._residual_block(clip, 8, stride=2, bottleneck=True, shift_divisor=8, name="res3_0")
+    model = keras.Model(clip, block)
+    values = {
+        released.tsm_name(f"layer2.0.{key}"): released.to_keras(value)
+        for key, value in w.items()
+        if not key.startswith("stats_after")
+    }
+    assert values.keys() == {v.path for v in model.weights}
+    for variable in model.weights:
+        variable.assign(values[variable.path])
+    released.check_block(model, name, activations)
 
 
 def test_released_tsm_network():
