@@ -9,6 +9,8 @@ import math
 import keras
 from keras import ops
 
+from keras_nonlocal.precision import at_least_float32
+
 LOGITS_PER_TILE = (
     2**20
 )  # 4 MB of float32 for each sample: small enough for a cache, large enough for a kernel
@@ -35,7 +37,7 @@ def softmax_aggregate(queries, keys, values, scale=1.0):
     fused = _fused_softmax_aggregate(queries, keys, values, scale)
     if fused is not None:
         return fused
-    queries, keys, summed_values = map(_accumulable, (queries, keys, values))
+    queries, keys, summed_values = map(at_least_float32, (queries, keys, values))
     if scale != 1.0:
         queries = queries * scale  # N * D products instead of N * M
     y = _aggregate_in_tiles(queries, keys, summed_values, _softmax, _softmax_gradient)
@@ -55,7 +57,7 @@ def dot_product_aggregate(queries, keys, values):
     >>> np.asarray(dot_product_aggregate(query, keys, np.array([[[2.0], [4.0]]], "float32"))).tolist()
     [[[6.0]]]
     """
-    queries, keys, summed_values = map(_accumulable, (queries, keys, values))
+    queries, keys, summed_values = map(at_least_float32, (queries, keys, values))
     positions, others, width, value_width = *queries.shape[1:2], *keys.shape[1:], values.shape[-1]
     matrix_is_smaller = None not in (positions, others) and (
         positions * others * (width + value_width) < (positions + others) * width * value_width
@@ -81,7 +83,7 @@ def relu_aggregate(queries, keys, values):
     >>> np.asarray(relu_aggregate(query, keys, np.array([[[2.0], [4.0]]], "float32"))).tolist()
     [[[1.0]]]
     """
-    queries, keys, summed_values = map(_accumulable, (queries, keys, values))
+    queries, keys, summed_values = map(at_least_float32, (queries, keys, values))
     summed_values = summed_values / _key_count(keys)
     y = _aggregate_in_tiles(queries, keys, summed_values, ops.relu, _relu_gradient)
     return ops.cast(y, values.dtype)
@@ -103,7 +105,7 @@ def concatenation_aggregate(query_terms, key_terms, values):
     >>> np.asarray(concatenation_aggregate(*terms, np.array([[[2.0], [4.0]]], "float32"))).tolist()
     [[[3.0]]]
     """
-    query_terms, key_terms, summed_values = map(_accumulable, (query_terms, key_terms, values))
+    query_terms, key_terms, summed_values = map(at_least_float32, (query_terms, key_terms, values))
     summed_values = summed_values / _key_count(key_terms)
     weighted_values = ops.concatenate([summed_values, key_terms[..., None] * summed_values], axis=-1)
     order = ops.argsort(ops.concatenate([query_terms, -key_terms], axis=1), axis=1)  # [B, N+M]
@@ -113,11 +115,6 @@ def concatenation_aggregate(query_terms, key_terms, values):
     places = ops.argsort(order, axis=1)[:, : ops.shape(query_terms)[1]]  # [B, N]
     plain, weighted = ops.split(ops.take_along_axis(sums, places[..., None], axis=1), 2, axis=-1)  # [B, N, E]
     return ops.cast(query_terms[..., None] * plain + weighted, values.dtype)
-
-
-def _accumulable(x):
-    """Cast half precision to float32; leave what is wider."""
-    return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
 
 
 def _key_count(keys):

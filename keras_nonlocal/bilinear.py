@@ -10,10 +10,7 @@ import math
 import keras
 from keras import ops
 
-
-def at_least_float32(x):
-    """Cast half-precision values to float32; leave wider ones alone."""
-    return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+from keras_nonlocal.precision import at_least_float32
 
 
 def matrix_side(size, matrix_size, height):

@@ -12,7 +12,6 @@ from keras_nonlocal.arguments import (
 )
 from keras_nonlocal.bilinear import (
     apply_matrices,
-    at_least_float32,
     block_maxima,
     block_means,
     enlarge,
@@ -22,6 +21,7 @@ from keras_nonlocal.bilinear import (
     shrink,
 )
 from keras_nonlocal.positions import check_map, check_multiples
+from keras_nonlocal.precision import at_least_float32
 from keras_nonlocal.projection import projection
 
 TRANSFORMS = ("block_based", "full_resolution", "downsampling")

@@ -13,6 +13,7 @@ from keras_nonlocal.arguments import (
     check_divides,
 )
 from keras_nonlocal.positions import check_map
+from keras_nonlocal.precision import at_least_float32
 from keras_nonlocal.projection import projection
 
 PAIRWISE = ("dot_product", "gaussian_rbf", "embedded_gaussian")
@@ -154,8 +155,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
 
     def call(self, x, training=None):
         """Add to each number what its group gathers from all channels and positions."""
-        wide = keras.backend.result_type(self.compute_dtype, "float32")
-        theta, phi, g = (ops.cast(child(x), wide) for child in (self.theta, self.phi, self.g))
+        theta, phi, g = (at_least_float32(child(x)) for child in (self.theta, self.phi, self.g))
         scale = self._scale(theta) if self.scaled else 1.0
         if self.pairwise == "dot_product":
             y = theta * (scale * self._totals(phi * g))  # [B, ..., d]

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_nonlocal.arguments import check_count
 from keras_nonlocal.positions import check_kernel, check_map, window_of
+from keras_nonlocal.precision import at_least_float32
 from keras_nonlocal.projection import projection
 
 CONVOLUTIONS = {3: keras.layers.Conv1D, 4: keras.layers.Conv2D, 5: keras.layers.Conv3D}
@@ -106,8 +107,7 @@ class ConvBlockAttention(keras.layers.Layer):
         return ops.sum(both, axis=1, keepdims=True)  # [B, 2, 1, ..., C] -> [B, 1, ..., C]
 
     def _mean(self, x, axes):
-        wide = keras.backend.result_type(self.compute_dtype, "float32")
-        return ops.cast(ops.mean(ops.cast(x, wide), axis=axes, keepdims=True), self.compute_dtype)
+        return ops.cast(ops.mean(at_least_float32(x), axis=axes, keepdims=True), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         """Return the input's shape."""

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_nonlocal.arguments import check_choice, check_count
 from keras_nonlocal.positions import check_map, flatten_positions
+from keras_nonlocal.precision import at_least_float32
 from keras_nonlocal.projection import projection
 
 NORMS = ("layer", "batch")
@@ -98,10 +99,10 @@ class GlobalContext(keras.layers.Layer):
 
     def _context(self, x):
         """The mean of all positions with the mask's weights: [B, ..., C] -> [B, 1, C], float32 or wider."""
-        wide = keras.backend.result_type(self.compute_dtype, "float32")
-        x = flatten_positions(ops.cast(x, wide))  # [B, N, C]
+        x = at_least_float32(flatten_positions(x))  # [B, N, C]
         # Not self.mask(x), whose half-precision logits would be off by 0.5 where they are near 1000.
-        logits = ops.matmul(x, ops.cast(self.mask.kernel, wide)) + ops.cast(self.mask.bias, wide)  # [B, N, 1]
+        kernel, bias = at_least_float32(self.mask.kernel), at_least_float32(self.mask.bias)
+        logits = ops.matmul(x, kernel) + bias  # [B, N, 1]
         weights = ops.softmax(ops.transpose(logits, (0, 2, 1)), axis=-1)  # [B, 1, N]
         return ops.matmul(weights, x)  # [B, 1, C]
 

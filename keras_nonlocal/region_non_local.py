@@ -20,6 +20,7 @@ from keras_nonlocal.positions import (
     restore_positions,
     window_of,
 )
+from keras_nonlocal.precision import at_least_float32
 from keras_nonlocal.projection import closing_norm, projection
 
 PAIRWISE = ("gaussian", "dot_product", "cosine")
@@ -199,6 +200,6 @@ class RegionNonLocal(keras.layers.Layer):
 
 def _normalised(p):
     """Give each vector length 1, or leave it zero; in float32 at least, where 1e-24 is a number."""
-    p = ops.cast(p, keras.backend.result_type(p.dtype, "float32"))
+    p = at_least_float32(p)
     squared_length = ops.sum(ops.square(p), axis=-1, keepdims=True)  # [B, N, 1]
     return p * ops.rsqrt(ops.maximum(squared_length, 1e-24))

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_nonlocal.arguments import check_choice, check_count
 from keras_nonlocal.positions import check_map
+from keras_nonlocal.precision import at_least_float32
 from keras_nonlocal.projection import projection
 
 MODES = ("add", "multiply")
@@ -87,8 +88,7 @@ class SqueezeExcite(keras.layers.Layer):
     def call(self, x, training=None):
         """Add one number to each channel of a clip, or multiply it with one."""
         position_axes = tuple(range(1, len(x.shape) - 1))
-        wide = keras.backend.result_type(self.compute_dtype, "float32")
-        mean = ops.mean(ops.cast(x, wide), axis=position_axes, keepdims=True)  # [B, 1, ..., C]
+        mean = ops.mean(at_least_float32(x), axis=position_axes, keepdims=True)  # [B, 1, ..., C]
         s = self.reduce(ops.cast(mean, self.compute_dtype))  # [B, 1, ..., C/r]
         if self.norm is not None:
             s = self.norm(s, training=training)
