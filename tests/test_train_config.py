@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from train.config import Config, config_from_flags, define_flags, read_config
+from keras_nonlocal import VideoResNet
+from train.config import BLOCKS, Config, config_from_flags, define_flags, read_config
 
 FLAGFILES = Path(__file__).parent.parent / "train" / "flagfiles"
 VALID = {"data_dir": "videos", "workdir": "run"}
@@ -125,3 +126,20 @@ def test_block_places():
 def test_read_config_names_the_remedy(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"Expected .*Received .*no run.flags.*Try"):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_block_goes_into_a_network_for_video(block):
+    config = Config(**VALID | {"block": block, "blocks": ("res4_0",), "depth": 18})  # crops of 224 and of 256
+    model = VideoResNet(
+        18, blocks=config.block_places(), make_block=BLOCKS[block], input_shape=(8, None, None, 3)
+    )
+    assert model.get_layer("res4_0_block").output.shape == (None, 8, None, None, 256)
+
+
+def test_a_block_that_refuses_its_map_refuses_before_the_run():
+    words = (
+        r"--block=BilinearAttentionTransform refuses the map of --test_size=300: res3: Expected .* multiples"
+    )
+    with pytest.raises(ValueError, match=words):
+        Config(**VALID | {"block": "BilinearAttentionTransform", "test_size": 300})

@@ -1,18 +1,40 @@
 """What a run is: one frozen dataclass, checked once. The flags of the mains are made from its fields."""
 
 import dataclasses
+import functools
 import os
 import re
 import typing
 
 from absl import flags
 
-from keras_nonlocal import NonLocal, RegionNonLocal
-from keras_nonlocal.resnet import DEPTHS, STAGE_NAMES
+from keras_nonlocal import (
+    AttentionChain,
+    BilinearAttentionTransform,
+    CompactGeneralizedNonLocal,
+    ConvBlockAttention,
+    GlobalContext,
+    NonLocal,
+    RegionNonLocal,
+    SqueezeExcite,
+)
+from keras_nonlocal.resnet import BOTTLENECK_EXPANSION, DEPTHS, STAGE_NAMES, STAGE_WIDTHS
 from pipelines.clips import SAMPLING
 from pipelines.dataset import ClipFormat
 
-BLOCKS = {"NonLocal": NonLocal, "RegionNonLocal": RegionNonLocal}
+BLOCKS = {
+    "NonLocal": NonLocal,
+    "RegionNonLocal": RegionNonLocal,
+    "CompactGeneralizedNonLocal": CompactGeneralizedNonLocal,
+    # As in the released video code: it takes the maps of 224 pixels in training and of 256 in tests.
+    "BilinearAttentionTransform": functools.partial(
+        BilinearAttentionTransform, normalization="softmax", matrix_size="fitted"
+    ),
+    "SqueezeExcite": SqueezeExcite,
+    "AttentionChain": AttentionChain,
+    "GlobalContext": GlobalContext,
+    "ConvBlockAttention": ConvBlockAttention,
+}
 _BLOCK_PLACE = re.compile(r"(res[2-5])_(\d+)")
 
 
@@ -106,6 +128,21 @@ class Config:
         self._expect("clip_norm", self.clip_norm > 0, "above 0")
         self._expect("seed", 0 <= self.seed < 2**31, "in [0, 2^31)")
         self._expect("test_crops", self.test_crops in (1, 3), "1 or 3")
+        for name in ("crop", "test_size"):
+            self._check_maps(name, getattr(self, name))
+
+    def _check_maps(self, name, pixels):
+        """Build a block for each map that it will meet: what it refuses, it refuses before the run."""
+        for stage in self.block_places():
+            step = STAGE_NAMES.index(stage)
+            side = -(-pixels // (4 * 2**step))
+            width = STAGE_WIDTHS[step] * (BOTTLENECK_EXPANSION if DEPTHS[self.depth].bottleneck else 1)
+            try:
+                BLOCKS[self.block](name=stage).build((None, self.clip_frames, side, side, width))
+            except ValueError as error:
+                raise ValueError(
+                    f"--block={self.block} refuses the map of --{name}={pixels}: {error}"
+                ) from None
 
     def _expect(self, name, fulfilled, expected):
         if not fulfilled:
