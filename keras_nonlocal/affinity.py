@@ -14,7 +14,7 @@ from keras_nonlocal.precision import at_least_float32
 LOGITS_PER_TILE = (
     2**20
 )  # 4 MB of float32 for each sample: small enough for a cache, large enough for a kernel
-SUMMED_PARTS = 32
+ROWS_PER_PART = 64
 
 
 def softmax_aggregate(queries, keys, values, scale=1.0):
@@ -94,8 +94,8 @@ def concatenation_aggregate(query_terms, key_terms, values):
 
     y_i = 1/M sum_j max(0, a_i + b_j) v_j = 1/M (a_i sum_{b_j > -a_i} v_j + sum_{b_j > -a_i} b_j v_j)
 
-    With all a_i and -b_j in one ascending row, the keys that count for a query are those before it: two
-    running sums along that row give every y_i, without any pair being formed.
+    With the keys in descending order of b_j, those that count for a query are the first ones: two running
+    sums along the keys give every y_i, without any pair being formed.
 
     Shapes: query_terms [B, N], key_terms [B, M], values [B, M, E] -> [B, N, E].
     Cost: time O((N + M) * (E + log(N + M))), memory O((N + M) * E).
@@ -106,14 +106,12 @@ def concatenation_aggregate(query_terms, key_terms, values):
     [[[3.0]]]
     """
     query_terms, key_terms, summed_values = map(at_least_float32, (query_terms, key_terms, values))
-    summed_values = summed_values / _key_count(key_terms)
-    weighted_values = ops.concatenate([summed_values, key_terms[..., None] * summed_values], axis=-1)
-    order = ops.argsort(ops.concatenate([query_terms, -key_terms], axis=1), axis=1)  # [B, N+M]
-    nothing = ops.zeros_like(ops.repeat(query_terms[..., None], weighted_values.shape[-1], axis=-1))
-    row = ops.concatenate([nothing, weighted_values], axis=1)  # [B, N+M, 2E]
-    sums = _running_sums(ops.take_along_axis(row, order[..., None], axis=1))  # [B, N+M, 2E]
-    places = ops.argsort(order, axis=1)[:, : ops.shape(query_terms)[1]]  # [B, N]
-    plain, weighted = ops.split(ops.take_along_axis(sums, places[..., None], axis=1), 2, axis=-1)  # [B, N, E]
+    order = ops.argsort(-key_terms, axis=1)  # [B, M]
+    sorted_values = _rows(summed_values / _key_count(key_terms), order)  # [B, M, E]
+    sorted_terms = ops.take_along_axis(key_terms, order, axis=1)[..., None]  # [B, M, 1]
+    counts = _count_above(query_terms, key_terms)  # [B, N]
+    plain = _rows(_sums_before(sorted_values), counts)  # [B, N, E]
+    weighted = _rows(_sums_before(sorted_terms * sorted_values), counts)  # [B, N, E]
     return ops.cast(query_terms[..., None] * plain + weighted, values.dtype)
 
 
@@ -129,12 +127,35 @@ def _summed_over_rows(left, right):
     return ops.matmul(ops.transpose(left, (0, 2, 1)), right)  # [B, N, D], [B, N, E] -> [B, D, E]
 
 
-def _running_sums(x):
-    """Return the sums of each row of [B, N, D] and all rows before it."""
-    # In parts: adding up hundreds of numbers instead of thousands, float32 keeps a digit more.
-    parts = ops.cumsum(_to_tiles(x, SUMMED_PARTS), axis=2)  # [parts, B, rows, D]
-    totals = parts[:, :, -1:]
-    return _from_tiles(parts + ops.cumsum(totals, axis=0) - totals, x)  # [B, N, D]
+def _count_above(query_terms, key_terms):
+    """Count for each a_i the b_j above -a_i; a b_j equal to it adds 0 to the sum and may count or not."""
+    queries = ops.shape(query_terms)[1]
+    order = ops.argsort(ops.concatenate([query_terms, -key_terms], axis=1), axis=1)  # [B, N+M]
+    keys_so_far = ops.cumsum(ops.cast(order >= queries, "int32"), axis=1)  # [B, N+M]
+    places = ops.argsort(order, axis=1)[:, :queries]  # [B, N]
+    return ops.take_along_axis(keys_so_far, places, axis=1)  # [B, N]
+
+
+def _rows(x, indices):
+    """Return rows of [B, M, E] by indices [B, N], which differ from clip to clip: [B, N, E]."""
+    batch, count, width = ops.shape(x)
+    first = ops.arange(batch, dtype="int32") * count
+    flat = ops.reshape(ops.cast(indices, "int32") + first[:, None], (-1,))  # [B*N]
+    # Not take_along_axis, which looks up every number of a row by itself.
+    rows = ops.take(ops.reshape(x, (-1, width)), flat, axis=0)  # [B*N, E]
+    return ops.reshape(rows, (batch, ops.shape(indices)[1], width))
+
+
+def _sums_before(x):
+    """Return the sums of the first 0, 1, ..., M rows of [B, M, E]: [B, M+1, E]."""
+    x = ops.pad(x, [(0, 0), (1, 0), (0, 0)])
+    # In parts, each a product with a triangle: faster than cumsum, and a digit more precise.
+    parts = _to_tiles(x, (ops.shape(x)[1] + ROWS_PER_PART - 1) // ROWS_PER_PART)  # [parts, B, rows, E]
+    rows = ops.arange(ops.shape(parts)[2])
+    triangle = ops.cast(rows[:, None] >= rows, x.dtype)  # [rows, rows]
+    sums = ops.matmul(triangle, parts)  # [parts, B, rows, E]
+    totals = sums[:, :, -1:]
+    return _from_tiles(sums + ops.cumsum(totals, axis=0) - totals, x)
 
 
 def _softmax(logits):
