@@ -11,11 +11,15 @@ from keras import ops
 from layer_table import ROWS, make, model_of
 from oracles import path_inside
 
+from keras_nonlocal import affinity
+
 HALF = ("mixed_float16", "mixed_bfloat16")
 
 
 @pytest.fixture(params=ROWS)
-def row(request):
+def row(request, monkeypatch):
+    # So few that most attention maps take several tiles; the released numbers are checked with one.
+    monkeypatch.setattr(affinity, "LOGITS_PER_TILE", 100)
     return ROWS[request.param]
 
 
@@ -131,8 +135,9 @@ def test_training_stays_finite(row, policy):
     assert np.isfinite(losses).all()
     after = {path_inside(w): w.numpy() for w in layer.weights}
     assert all(np.isfinite(value).all() for value in after.values())
-    moved = [path for path, value in after.items() if (value != weights[path]).any()]
-    assert bool(moved) == bool(layer.trainable_weights), "every step was skipped"
+    trained = [path_inside(w) for w in layer.trainable_weights]
+    moved = [path for path in trained if (after[path] != weights[path]).any()]
+    assert bool(moved) == bool(trained), "every step was skipped"
 
 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.identity_at_start])
