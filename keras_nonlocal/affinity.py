@@ -11,9 +11,7 @@ from keras import ops
 
 from keras_nonlocal.precision import at_least_float32
 
-LOGITS_PER_TILE = (
-    2**20
-)  # 4 MB of float32 for each sample: small enough for a cache, large enough for a kernel
+LOGITS_PER_TILE = 5 * 2**20  # 20 MB of float32 per sample: matrix products of that size run at full speed
 ROWS_PER_PART = 64
 
 
@@ -66,7 +64,7 @@ def dot_product_aggregate(queries, keys, values):
     if matrix_is_smaller:
         y = ops.matmul(_similarities(queries, keys), summed_values)  # [B, N, E]
     else:
-        y = ops.matmul(queries, _summed_over_rows(keys, summed_values))  # [B, N, D] [B, D, E]
+        y = ops.matmul(queries, ops.matmul(_transposed(keys), summed_values))  # [B, N, E]
     return ops.cast(y, values.dtype)
 
 
@@ -119,12 +117,12 @@ def _key_count(keys):
     return ops.cast(ops.shape(keys)[1], keys.dtype)
 
 
+def _transposed(x):
+    return ops.transpose(x, (0, 2, 1))
+
+
 def _similarities(queries, keys):
-    return ops.matmul(queries, ops.transpose(keys, (0, 2, 1)))  # [B, N, M]
-
-
-def _summed_over_rows(left, right):
-    return ops.matmul(ops.transpose(left, (0, 2, 1)), right)  # [B, N, D], [B, N, E] -> [B, D, E]
+    return ops.matmul(queries, _transposed(keys))  # [B, N, M]
 
 
 def _count_above(query_terms, key_terms):
@@ -192,8 +190,10 @@ def _aggregate_in_tiles(queries, keys, values, weigh, weigh_gradient):
 
     @ops.custom_gradient
     def aggregate(queries, keys, values):
+        columns = _transposed(keys)  # [B, D, M], once for all tiles
+
         def tile_output(tile):
-            return ops.matmul(weigh(_similarities(tile, keys)), values)  # [B, rows, E]
+            return ops.matmul(weigh(ops.matmul(tile, columns)), values)  # [B, rows, E]
 
         outputs = ops.map(tile_output, _to_tiles(queries, count))  # [count, B, rows, E]
 
@@ -209,6 +209,8 @@ def _aggregate_in_tiles(queries, keys, values, weigh, weigh_gradient):
 def _tiled_gradient(queries, keys, values, outputs, upstream, weigh, weigh_gradient):
     count = ops.shape(outputs)[0]
     query_tiles, upstream_tiles = _to_tiles(queries, count), _to_tiles(upstream, count)
+    projected_tiles = ops.sum(upstream_tiles * outputs, axis=-1, keepdims=True)  # [count, B, rows, 1]
+    key_columns, value_columns = _transposed(keys), _transposed(values)  # [B, D, M], [B, E, M]
 
     def add_tile(step, d_queries, d_keys, d_values):
         # Nothing is greater than infinity, so `tile` is `step`; but it is known only when the last tile
@@ -216,12 +218,12 @@ def _tiled_gradient(queries, keys, values, outputs, upstream, weigh, weigh_gradi
         last = ops.stack([d_queries[0, 0, 0, 0], d_keys[0, 0, 0], d_values[0, 0, 0]])
         tile = step + ops.cast(ops.any(last > math.inf), "int32")
         rows, d_rows = query_tiles[tile], upstream_tiles[tile]  # [B, rows, D], [B, rows, E]
-        projected = ops.sum(d_rows * outputs[tile], axis=-1, keepdims=True)  # [B, rows, 1]
-        weights = weigh(_similarities(rows, keys))  # [B, rows, M]
-        d_logits = weigh_gradient(weights, _similarities(d_rows, values), projected)  # [B, rows, M]
+        weights = weigh(ops.matmul(rows, key_columns))  # [B, rows, M]
+        d_weights = ops.matmul(d_rows, value_columns)  # [B, rows, M]
+        d_logits = weigh_gradient(weights, d_weights, projected_tiles[tile])  # [B, rows, M]
         d_queries = ops.scatter_update(d_queries, ops.reshape(step, (1, 1)), ops.matmul(d_logits, keys)[None])
-        d_keys = d_keys + _summed_over_rows(d_logits, rows)
-        return step + 1, d_queries, d_keys, d_values + _summed_over_rows(weights, d_rows)
+        d_keys = d_keys + ops.matmul(_transposed(d_logits), rows)
+        return step + 1, d_queries, d_keys, d_values + ops.matmul(_transposed(weights), d_rows)
 
     start = ops.convert_to_tensor(0, "int32"), *map(ops.zeros_like, (query_tiles, keys, values))
     _, d_queries, d_keys, d_values = ops.while_loop(lambda step, *_: step < count, add_tile, start)

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_nonlocal.positions import check_kernel, check_map, fold_frames, unfold_frames, window_of
+from keras_nonlocal.precision import at_least_float32
 
 
 @keras.saving.register_keras_serializable("keras_nonlocal")
@@ -14,7 +15,8 @@ class DepthwiseConv3D(keras.layers.Layer):
     w + k - kw//2, c], zeros outside the map: F_theta of Huang and Bors, "Region-based Non-local
     Operation for Video Classification", ICPR 2020, arXiv 2007.09033, section III.
 
-    Computed as a sum over the kt temporal taps of 2-D depthwise convolutions of all frames.
+    Computed as a sum over the kt temporal taps of 2-D depthwise convolutions of all frames. On a CPU
+    with TensorFlow, the gradient of the kernel is computed as such convolutions too.
 
     Shapes:
         [B, T, H, W, C] -> the same, kernel [kt, kh, kw, C, 1];
@@ -32,7 +34,7 @@ class DepthwiseConv3D(keras.layers.Layer):
         No options.
 
     Cost:
-        kt * kh * kw products per value; memory for kt maps at most.
+        kt * kh * kw products per value; memory for kt maps at most, with a gradient for kt + 3.
 
     Differs:
         The authors' code writes this as a grouped convolution times a frozen mask. The result
@@ -74,24 +76,14 @@ class DepthwiseConv3D(keras.layers.Layer):
 
     def call(self, x):
         """Convolve each channel."""
-        if len(x.shape) == 3:
-            y = _convolve_images(x[:, None], self.kernel[None])[:, 0]  # [B, L, C]
-        elif len(x.shape) == 4:
-            y = _convolve_images(x, self.kernel)
-        else:
-            y = self._convolve_video(x)
+        missing = 5 - len(x.shape)  # an image is a clip of one frame, a sequence that of one row
+        for _ in range(missing):
+            x = x[:, None]
+        kernel = ops.reshape(self.kernel, (*(1,) * missing, *self.kernel.shape))  # [kt, kh, kw, C, 1]
+        y = _convolve(x, kernel)  # [B, T, H, W, C]
+        for _ in range(missing):
+            y = y[:, 0]
         return y if self.bias is None else y + self.bias
-
-    def _convolve_video(self, x):
-        frames_of_clips, taps = fold_frames(x), self.kernel_size[0]  # [B*T, H, W, C]
-        y = None
-        for tap in range(taps):
-            # The frames are convolved where they lie and their results moved, not the reverse:
-            # the taps then share one input and no product is spent on padded frames.
-            term = unfold_frames(_convolve_images(frames_of_clips, self.kernel[tap]), ops.shape(x)[1])
-            term = _shift_frames(term, tap - taps // 2)  # [B, T, H, W, C]
-            y = term if y is None else y + term
-        return y
 
     def compute_output_shape(self, input_shape):
         """Return the input's shape."""
@@ -108,8 +100,51 @@ class DepthwiseConv3D(keras.layers.Layer):
         }
 
 
-def _convolve_images(x, kernel):
-    return ops.depthwise_conv(x, kernel, padding="same", data_format="channels_last")
+def _convolve(clip, kernel):
+    if keras.config.backend() != "tensorflow" or keras.distribution.list_devices("gpu"):
+        return _convolve_taps(clip, kernel)
+
+    # TensorFlow's own gradient of a depthwise kernel takes several times as long on a CPU.
+    @ops.custom_gradient
+    def convolve(clip, kernel):
+        def gradient(upstream):
+            flipped = ops.flip(kernel, axis=(0, 1, 2))
+            return _convolve_taps(upstream, flipped), _kernel_gradient(clip, upstream, kernel)
+
+        return _convolve_taps(clip, kernel), gradient
+
+    return convolve(clip, kernel)
+
+
+def _convolve_taps(clip, kernel):
+    frames, taps = fold_frames(clip), kernel.shape[0]  # [B*T, H, W, C]
+    y = None
+    for tap in range(taps):
+        # The frames are convolved where they lie and their results moved, not the reverse:
+        # the taps then share one input and no product is spent on padded frames.
+        term = unfold_frames(_convolve_images(frames, kernel[tap], "same"), ops.shape(clip)[1])
+        term = _shift_frames(term, tap - taps // 2)  # [B, T, H, W, C]
+        y = term if y is None else y + term
+    return y
+
+
+def _convolve_images(images, kernel, padding):
+    return ops.depthwise_conv(images, kernel, padding=padding, data_format="channels_last")
+
+
+def _kernel_gradient(clip, upstream, kernel):
+    """Convolve each channel of each frame with what came back for it, as a kernel as large as the frame."""
+    sizes, channels, (_, frames, height, width, _) = kernel.shape[:3], kernel.shape[3], ops.shape(clip)
+    clip = ops.pad(clip, [(0, 0), *((size // 2, size // 2) for size in sizes), (0, 0)])
+    images, written = (ops.transpose(at_least_float32(a), (2, 3, 1, 0, 4)) for a in (clip, upstream))
+    written = ops.reshape(written, (height, width, -1, 1))  # [H, W, T*B*C, 1]
+    gradients = []
+    for tap in range(sizes[0]):
+        read = images[:, :, tap : tap + frames]  # [H + kh - 1, W + kw - 1, T, B, C]
+        read = ops.reshape(read, (1, height + sizes[1] - 1, width + sizes[2] - 1, -1))
+        found = _convolve_images(read, written, "valid")  # [1, kh, kw, T*B*C]
+        gradients.append(ops.sum(ops.reshape(found, (*sizes[1:], -1, channels)), axis=2))  # [kh, kw, C]
+    return ops.cast(ops.stack(gradients)[..., None], kernel.dtype)  # [kt, kh, kw, C, 1]
 
 
 def _shift_frames(x, offset_frames):

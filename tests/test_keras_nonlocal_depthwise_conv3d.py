@@ -1,11 +1,14 @@
 """DepthwiseConv3D against its equation: rank, clips shorter than the kernel, orientation."""
 
+import backends
+import keras
 import numpy as np
 import oracles
 import pytest
+from keras import ops
 from layer_table import model_of
 
-from keras_nonlocal import DepthwiseConv3D
+from keras_nonlocal import DepthwiseConv3D, depthwise_conv3d
 
 
 @pytest.mark.parametrize(
@@ -44,3 +47,19 @@ def test_a_short_clip_of_unknown_length():
 def test_even_kernels_are_refused():
     with pytest.raises(ValueError, match=r"even: Expected odd kernel sides.*Received .*\(2, 3, 3\).*Try"):
         DepthwiseConv3D((2, 3, 3), name="even")
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 5, 6, 3), (2, 1, 3, 4, 3), (1, 2, 1, 1, 2)])
+def test_own_gradient_is_that_of_the_backend(monkeypatch, shape):
+    x = np.random.default_rng(1).standard_normal(shape).astype("float32")
+    kernel = np.random.default_rng(2).standard_normal((5, 3, 7, shape[-1], 1)).astype("float32")
+    cotangent = np.random.default_rng(3).standard_normal(shape).astype("float32")
+
+    def loss(x, kernel):
+        return ops.sum(ops.multiply(depthwise_conv3d._convolve(x, kernel), cotangent))
+
+    ours = backends.gradients(loss, x, kernel)
+    # On a GPU, and on JAX and torch, the backend's own gradient is taken.
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: [f"{kind}:0"])
+    for mine, theirs in zip(ours, backends.gradients(loss, x, kernel), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=2e-5)
