@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_nonlocal.precision import at_least_float32
 
-LOGITS_PER_TILE = 5 * 2**20  # 20 MB of float32 per sample: matrix products of that size run at full speed
+LOGITS_PER_TILE = 5 * 2**19  # 10 MB of float32 per sample: products of that size run at nearly full speed
 ROWS_PER_PART = 64
 
 
