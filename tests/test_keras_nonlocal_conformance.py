@@ -116,10 +116,13 @@ def test_mixed_precision(row, policy, error):
 
 @pytest.mark.parametrize("policy", HALF)
 def test_large_logits_stay_finite(row, policy):
-    layer, weights, x = make(row, dtype=policy)
-    x *= 30
-    while np.abs(row.oracle(x, weights, **row.arguments)).max() > 3e3:
-        x /= 2  # a dot product grows with the cube of x: W_z y, before its norm, leaves float16 itself
+    layer, _, x = make(row, dtype=policy)
+    if row.arguments.get("pairwise") == "dot_product" and hasattr(layer, "theta"):
+        # Theta and phi alone: with x, values and output would grow as well, beyond what float16 can hold.
+        for child in (layer.theta, layer.phi):
+            child.kernel.assign(30 * child.kernel)
+    else:
+        x *= 30
     assert np.isfinite(ops.convert_to_numpy(ops.cast(layer(x), "float32"))).all()
 
 
