@@ -9,9 +9,10 @@ from keras_nonlocal.compact_generalized import CompactGeneralizedNonLocal
 from keras_nonlocal.conv_block_attention import ConvBlockAttention
 from keras_nonlocal.depthwise_conv3d import DepthwiseConv3D
 from keras_nonlocal.global_context import GlobalContext
+from keras_nonlocal.insertion import insert_blocks
 from keras_nonlocal.non_local import NonLocal
 from keras_nonlocal.region_non_local import RegionNonLocal
-from keras_nonlocal.resnet import VideoResNet
+from keras_nonlocal.resnet import ImageResNet, VideoResNet, feature_pyramid
 from keras_nonlocal.squeeze_excite import SqueezeExcite
 from keras_nonlocal.temporal_shift import TemporalShift
 
@@ -22,9 +23,12 @@ __all__ = [
     "ConvBlockAttention",
     "DepthwiseConv3D",
     "GlobalContext",
+    "ImageResNet",
     "NonLocal",
     "RegionNonLocal",
     "SqueezeExcite",
     "TemporalShift",
     "VideoResNet",
+    "feature_pyramid",
+    "insert_blocks",
 ]

@@ -1,4 +1,4 @@
-"""FrameWise: a 2-D layer on every frame of a video."""
+"""FrameWise: a 2-D layer on every frame of a video, or on an image."""
 
 import keras
 from keras import ops
@@ -10,11 +10,13 @@ from keras_nonlocal.positions import check_map, fold_frames, unfold_frames
 class FrameWise(keras.layers.Wrapper):
     """Applies a 2-D layer to each frame: frames become samples, and clips again afterwards.
 
-    y[b, t] = layer(x[b, t]). A normalisation layer inside sees the B*T frames as one batch, as
-    in the TSM paper's code (Lin et al., ICCV 2019, arXiv 1811.08383).
+    y[b, t] = layer(x[b, t]); on an image, the layer itself, under the same names. A normalisation
+    layer inside sees the B*T frames as one batch, as in the TSM paper's code (Lin et al., ICCV 2019,
+    arXiv 1811.08383).
 
     Shapes:
-        [B, T, H, W, C] -> [B, T, H', W', C']; B, T, H, W may be unknown.
+        [B, T, H, W, C] -> [B, T, H', W', C'], or [B, H, W, C] -> [B, H', W', C'];
+        B, T, H, W may be unknown.
 
     Args:
         layer: a layer from [N, H, W, C] to [N, H', W', C'] that carries its own dtype policy.
@@ -26,7 +28,7 @@ class FrameWise(keras.layers.Wrapper):
         That of the layer on B*T images; the reshapes move no data.
 
     Raises:
-        ValueError: rank other than 5, unknown channels, or a channels_first data format.
+        ValueError: rank other than 4 and 5, unknown channels, or a channels_first data format.
 
     Example:
         >>> import keras
@@ -37,18 +39,20 @@ class FrameWise(keras.layers.Wrapper):
 
     def build(self, input_shape):
         """Build the layer for single frames."""
-        check_map(self, input_shape, ranks=(5,))
+        check_map(self, input_shape, ranks=(4, 5))
         self.layer.build(_frames_shape(input_shape))
 
     def call(self, x):
         """Apply the layer to each frame."""
+        if len(x.shape) == 4:
+            return self.layer(x)
         y = self.layer(fold_frames(x))  # [B*T, H', W', C']; Keras hands `training` on
         return unfold_frames(y, ops.shape(x)[1])  # [B, T, H', W', C']
 
     def compute_output_shape(self, input_shape):
         """Return the layer's output shape with the frames put back."""
         frame = self.layer.compute_output_shape(_frames_shape(input_shape))
-        return (*input_shape[:2], *frame[1:])
+        return (*input_shape[:-3], *frame[1:])
 
     def get_config(self):
         """Return every argument of the constructor."""
@@ -60,4 +64,4 @@ class FrameWise(keras.layers.Wrapper):
 
 
 def _frames_shape(input_shape):
-    return (None, *input_shape[2:])
+    return (None, *input_shape[-3:])

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from keras_nonlocal import VideoResNet
-from train.config import BLOCKS, Config, config_from_flags, define_flags, read_config
+from keras_nonlocal.insertion import BLOCKS
+from train.config import Config, config_from_flags, define_flags, read_config
 
 FLAGFILES = Path(__file__).parent.parent / "train" / "flagfiles"
 VALID = {"data_dir": "videos", "workdir": "run"}
@@ -20,7 +20,14 @@ OTHER = Config(
     val_annotations="v.csv",
     max_bad_fraction=0.25,
     depth=18,
-    block="NonLocal",
+    temporal="i3d_3x3x3",
+    topology="slowfast",
+    groups=2,
+    group_width=32,
+    squeeze_excite_ratio=8,
+    frozen_batch_norm=True,
+    weights="a b.weights.h5",
+    block=("NonLocal(pool_order='before', scaled=True)", "res5=RegionNonLocal(kernel_size=(3, 3, 3))"),
     blocks=("res2_1", "res5_0"),
     dropout=0.125,
     dtype_policy="mixed_bfloat16",
@@ -69,7 +76,10 @@ def test_every_field_has_a_flag_with_its_help_and_default():
     flag_values = flags.FlagValues()
     define_flags(flag_values)
     for field in dataclasses.fields(Config):
-        assert flag_values[field.name].help == field.metadata["help"]
+        shown = flag_values[field.name].help
+        if field.metadata["repeated"]:
+            shown = shown.removesuffix(";\n    repeat this option to specify a list of values")
+        assert shown == field.metadata["help"]
     assert parsed("--data_dir=videos", "--workdir=run") == Config(**VALID)
 
 
@@ -81,13 +91,11 @@ def test_flag_files_of_the_package_are_valid(path):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("data_dir", ""),
-        ("workdir", ""),
         ("max_bad_fraction", 1.1),
         ("depth", 19),
-        ("block", "Local"),
-        ("blocks", ("res1_0",)),
-        ("blocks", ("res3",)),
+        ("temporal", "lstm"),
+        ("topology", "fair"),
+        ("squeeze_excite_ratio", -1),
         ("blocks", ("res3_4",)),
         ("dropout", 1.0),
         ("dtype_policy", "float8"),
@@ -119,8 +127,56 @@ def test_words_for_numbers_are_refused():
         parsed("--data_dir=videos", "--workdir=run", "--crop_scales=1,small")
 
 
-def test_block_places():
-    assert Config(**VALID).block_places() == {"res3": (0, 2), "res4": (0, 2, 4)}
+@pytest.mark.parametrize("name", ["data_dir", "workdir"])
+def test_directories_are_needed_where_videos_are_read(name):
+    others = [f"--{other}=x" for other in ("data_dir", "workdir") if other != name]
+    with pytest.raises(ValueError, match=rf"Expected --{name} to be a directory\. Received none\. Try"):
+        parsed(*others)
+
+
+def test_blocks_of_the_default():
+    makers = Config(**VALID).block_makers()
+    assert {stage: tuple(indices) for stage, indices in makers.items()} == {"res3": (0, 2), "res4": (0, 2, 4)}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"block": ("Local",)}, "Expected a block .*RegionNonLocal.*Received 'Local'.*Try"),
+        ({"block": ("NonLocal(pairwize='gaussian')",)}, "pairwize"),
+        ({"blocks": ("res1_0",)}, "Expected .*Received 'res1_0'.*Try"),
+        ({"blocks": ("nl5",), "depth": 34}, "Expected a depth .*nl5.*Received 34.*Try"),
+    ],
+)
+def test_wrong_blocks_are_refused_with_their_flags(values, words):
+    with pytest.raises(ValueError, match=rf"(?s)--block and --blocks: .*{words}"):
+        Config(**VALID | values)
+
+
+def test_a_configuration_builds_the_network_that_its_flags_say():
+    config = parsed(
+        "--depth=50",
+        "--temporal=i3d_3x1x1",
+        "--topology=slowfast",
+        "--groups=32",
+        "--group_width=4",
+        "--squeeze_excite_ratio=16",
+        "--frozen_batch_norm",
+        "--blocks=nl5",
+        "--block=NonLocal(pool_order='before')",
+        "--block=res4_5=GlobalContext",
+        "--data_dir=x",
+        "--workdir=x",
+    )
+    model = config.build_network(7)
+    assert model.output_shape == (None, 7) and model.get_layer("stem_conv").kernel_size == (5, 7, 7)
+    assert model.get_layer("stem_pool_pad") and model.get_layer("res2_0_se").layer.ratio == 16
+    assert model.get_layer("res2_0_conv2").layer.groups == 32 and not model.get_layer("stem_norm").trainable
+    blocks = {
+        name: type(model.get_layer(f"{name}_block")).__name__ for name in ("res3_1", "res4_3", "res4_5")
+    }
+    assert blocks == {"res3_1": "NonLocal", "res4_3": "NonLocal", "res4_5": "GlobalContext"}
+    assert model.get_layer("res3_1_block").pool_order == "before"
 
 
 def test_read_config_names_the_remedy(tmp_path):
@@ -130,16 +186,12 @@ def test_read_config_names_the_remedy(tmp_path):
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_every_block_goes_into_a_network_for_video(block):
-    config = Config(**VALID | {"block": block, "blocks": ("res4_0",), "depth": 18})  # crops of 224 and of 256
-    model = VideoResNet(
-        18, blocks=config.block_places(), make_block=BLOCKS[block], input_shape=(8, None, None, 3)
-    )
+    config = Config(**VALID | {"block": (block,), "blocks": ("res4_0",), "depth": 18})  # crops of 224 and 256
+    model = config.build_network(10)
     assert model.get_layer("res4_0_block").output.shape == (None, 8, None, None, 256)
 
 
 def test_a_block_that_refuses_its_map_refuses_before_the_run():
-    words = (
-        r"--block=BilinearAttentionTransform refuses the map of --test_size=300: res3: Expected .* multiples"
-    )
+    words = r"--block refuses the map of --test_size=300: res3: Expected .* multiples"
     with pytest.raises(ValueError, match=words):
-        Config(**VALID | {"block": "BilinearAttentionTransform", "test_size": 300})
+        Config(**VALID | {"block": ("BilinearAttentionTransform",), "test_size": 300})

@@ -118,6 +118,25 @@ def test_a_diverging_run_says_so_and_writes_no_model(finished_run, tmp_path):
     assert not (tmp_path / "run" / "model.keras").exists()
 
 
+def test_weights_that_do_not_fit_end_the_run_before_anything_is_written(finished_run, tmp_path):
+    (tmp_path / "text.weights.h5").write_text("text")
+    process = small_run.train(finished_run.data, tmp_path / "run", weights=tmp_path / "text.weights.h5")
+    assert process.returncode == 1
+    assert re.search(r"^error: VideoResNet: Expected `weights` .*Received .*Try", process.stderr, re.M)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_starts_from_weights(finished_run, tmp_path):
+    trained = keras.saving.load_model(finished_run.workdir / "model.keras")
+    trained.save_weights(tmp_path / "start.weights.h5")
+    process = small_run.train(
+        finished_run.data, tmp_path / "run", weights=tmp_path / "start.weights.h5", learning_rate=1e-30
+    )
+    assert process.returncode == 0, process.stderr[-2000:]
+    ended = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    np.testing.assert_array_equal(ended.get_layer("fc").kernel, trained.get_layer("fc").kernel)
+
+
 def test_an_interrupt_ends_the_run_at_once(finished_run, tmp_path):
     arguments = small_run.train_arguments(finished_run.data, tmp_path / "run", epochs=1000)
     with small_run.start_module("train.kinetics", *arguments) as process:

@@ -1,45 +1,21 @@
 """What a run is: one frozen dataclass, checked once. The flags of the mains are made from its fields."""
 
 import dataclasses
-import functools
 import os
-import re
 import typing
 
 from absl import flags
 
-from keras_nonlocal import (
-    AttentionChain,
-    BilinearAttentionTransform,
-    CompactGeneralizedNonLocal,
-    ConvBlockAttention,
-    GlobalContext,
-    NonLocal,
-    RegionNonLocal,
-    SqueezeExcite,
-)
-from keras_nonlocal.resnet import BOTTLENECK_EXPANSION, DEPTHS, STAGE_NAMES, STAGE_WIDTHS
+from keras_nonlocal import VideoResNet
+from keras_nonlocal.architecture import DEPTHS, STAGE_NAMES, TEMPORAL_KINDS, TOPOLOGIES, stage_maps
+from keras_nonlocal.insertion import blocks_from_text
 from pipelines.clips import SAMPLING
 from pipelines.dataset import ClipFormat
 
-BLOCKS = {
-    "NonLocal": NonLocal,
-    "RegionNonLocal": RegionNonLocal,
-    "CompactGeneralizedNonLocal": CompactGeneralizedNonLocal,
-    # As in the released video code: it takes the maps of 224 pixels in training and of 256 in tests.
-    "BilinearAttentionTransform": functools.partial(
-        BilinearAttentionTransform, normalization="softmax", matrix_size="fitted"
-    ),
-    "SqueezeExcite": SqueezeExcite,
-    "AttentionChain": AttentionChain,
-    "GlobalContext": GlobalContext,
-    "ConvBlockAttention": ConvBlockAttention,
-}
-_BLOCK_PLACE = re.compile(r"(res[2-5])_(\d+)")
 
-
-def _field(default, text):
-    return dataclasses.field(default=default, metadata={"help": text})
+def _field(default, text, repeated=False):
+    """A field whose flag is given several times if `repeated`, as its items may hold commas."""
+    return dataclasses.field(default=default, metadata={"help": text, "repeated": repeated})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +36,26 @@ class Config:
     max_bad_fraction: float = _field(0.1, "largest fraction of missing and unreadable videos, in [0, 1]")
 
     depth: int = _field(50, "depth of the ResNet: 18, 34, 50, 101 or 152")
-    block: str = _field("RegionNonLocal", "attention block: NonLocal or RegionNonLocal")
+    temporal: str = _field("tsm", "how it spans time: tsm, c2d, i3d_3x1x1 or i3d_3x3x3")
+    topology: str = _field(
+        "", "where it strides and pools, such as fair_32; empty for the temporal kind's own"
+    )
+    groups: int = _field(1, "groups of the 3x3 convolutions; 32 with group_width=4 for ResNeXt 32x4d")
+    group_width: int = _field(64, "channels of a group in res2")
+    squeeze_excite_ratio: int = _field(0, "reduction of the SE layer in every residual block; 0 for none")
+    frozen_batch_norm: bool = _field(False, "keep the network's batch norms to their running statistics")
+    weights: str = _field(
+        "", "file to start from, such as X.weights.h5 of savedmodels.convert; empty for random"
+    )
+    block: tuple[str, ...] = _field(
+        ("RegionNonLocal",),
+        "attention block, with its arguments as in NonLocal(scaled=True), for all places or as in "
+        "res4=NonLocal for some; repeat the flag for several",
+        repeated=True,
+    )
     blocks: tuple[str, ...] = _field(
-        ("res3_0", "res3_2", "res4_0", "res4_2", "res4_4"), "residual blocks after which it stands, 0-based"
+        ("res3_0", "res3_2", "res4_0", "res4_2", "res4_4"),
+        "residual blocks after which it stands, 0-based, or a placement such as nl5",
     )
     dropout: float = _field(0.5, "fraction of the features dropped before the classifier, in [0, 1)")
     dtype_policy: str = _field("float32", "float32, mixed_float16 or mixed_bfloat16")
@@ -103,15 +96,12 @@ class Config:
             "test_size",
         ):
             self._expect(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("data_dir", "workdir"):
-            if not getattr(self, name):
-                raise ValueError(f"Expected --{name} to be a directory. Received none. Try: --{name}=DIR.")
         self._expect("max_bad_fraction", 0 <= self.max_bad_fraction <= 1, "a fraction in [0, 1]")
-        self._expect("block", self.block in BLOCKS, f"one of {', '.join(BLOCKS)}")
-        self._expect("blocks", all(map(_BLOCK_PLACE.fullmatch, self.blocks)), "places such as res3_0,res4_2")
-        counts = dict(zip(STAGE_NAMES, DEPTHS[self.depth].block_counts, strict=True))
-        outside = [s for s, numbers in self.block_places().items() if max(numbers) >= counts[s]]
-        self._expect("blocks", not outside, f"places in a ResNet-{self.depth}, of {counts} blocks")
+        self._expect("temporal", self.temporal in TEMPORAL_KINDS, f"one of {', '.join(TEMPORAL_KINDS)}")
+        self._expect(
+            "topology", self.topology in ("", *TOPOLOGIES), f"empty or one of {', '.join(TOPOLOGIES)}"
+        )
+        self._expect("squeeze_excite_ratio", self.squeeze_excite_ratio >= 0, "at least 0")
         self._expect("sampling", self.sampling in SAMPLING, f"one of {', '.join(SAMPLING)}")
         policies = ("float32", "mixed_float16", "mixed_bfloat16")
         self._expect("dtype_policy", self.dtype_policy in policies, f"one of {', '.join(policies)}")
@@ -128,21 +118,27 @@ class Config:
         self._expect("clip_norm", self.clip_norm > 0, "above 0")
         self._expect("seed", 0 <= self.seed < 2**31, "in [0, 2^31)")
         self._expect("test_crops", self.test_crops in (1, 3), "1 or 3")
-        for name in ("crop", "test_size"):
-            self._check_maps(name, getattr(self, name))
+        self._check_blocks()
 
-    def _check_maps(self, name, pixels):
-        """Build a block for each map that it will meet: what it refuses, it refuses before the run."""
-        for stage in self.block_places():
-            step = STAGE_NAMES.index(stage)
-            side = -(-pixels // (4 * 2**step))
-            width = STAGE_WIDTHS[step] * (BOTTLENECK_EXPANSION if DEPTHS[self.depth].bottleneck else 1)
-            try:
-                BLOCKS[self.block](name=stage).build((None, self.clip_frames, side, side, width))
-            except ValueError as error:
-                raise ValueError(
-                    f"--block={self.block} refuses the map of --{name}={pixels}: {error}"
-                ) from None
+    def _check_blocks(self):
+        """Build each block for each map that it will meet: what it refuses, it refuses before the run."""
+        try:
+            makers = self.block_makers()
+        except ValueError as error:
+            raise ValueError(f"--block and --blocks: {error}") from None
+        counts = dict(zip(STAGE_NAMES, DEPTHS[self.depth].block_counts, strict=True))
+        outside = [stage for stage, indices in makers.items() if max(indices) >= counts[stage]]
+        self._expect("blocks", not outside, f"places in a ResNet-{self.depth}, of {counts} blocks")
+        topology = TOPOLOGIES[self.topology or TEMPORAL_KINDS[self.temporal].topology]
+        for name in ("crop", "test_size"):
+            side = getattr(self, name)
+            maps = stage_maps(DEPTHS[self.depth], topology, self.clip_frames, side, side)
+            for stage, indices in makers.items():
+                for make in set(indices.values()):
+                    try:
+                        make(name=stage).build((None, *maps[stage]))
+                    except ValueError as error:
+                        raise ValueError(f"--block refuses the map of --{name}={side}: {error}") from None
 
     def _expect(self, name, fulfilled, expected):
         if not fulfilled:
@@ -159,20 +155,39 @@ class Config:
         """Returns the `ClipFormat` of evaluation, prediction and serving."""
         return ClipFormat(self.clip_frames, self.test_size, self.mean, self.std)
 
-    def block_places(self):
-        """Returns `blocks` as `VideoResNet` takes it: {"res3": (0, 2), ...}."""
-        places = {}
-        for place in self.blocks:
-            stage, number = _BLOCK_PLACE.fullmatch(place).groups()
-            places[stage] = (*places.get(stage, ()), int(number))
-        return places
+    def block_makers(self):
+        """Returns `blocks` and `block` as `VideoResNet` takes them: {"res3": {0: make, ...}, ...}."""
+        return blocks_from_text(self.blocks, self.block, self.depth)
+
+    def build_network(self, num_classes):
+        """Returns the network, for clips of any height and width."""
+        return VideoResNet(
+            depth=self.depth,
+            temporal=self.temporal,
+            topology=self.topology or None,
+            groups=self.groups,
+            group_width=self.group_width,
+            squeeze_excite_ratio=self.squeeze_excite_ratio or None,
+            frozen_batch_norm=self.frozen_batch_norm,
+            weights=self.weights or None,
+            blocks=self.block_makers(),
+            num_classes=num_classes,
+            input_shape=(self.clip_frames, None, None, 3),
+            dropout=self.dropout,
+        )
 
     def to_flags(self):
         """Returns the text of a flag file that gives this configuration again."""
         lines = []
         for name, value in dataclasses.asdict(self).items():
-            lines.append(f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}\n")
+            if name in _REPEATED:
+                lines.extend(f"--{name}={item}\n" for item in value)
+            else:
+                lines.append(f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}\n")
         return "".join(lines)
+
+
+_REPEATED = tuple(field.name for field in dataclasses.fields(Config) if field.metadata["repeated"])
 
 
 def _defaults():
@@ -189,18 +204,27 @@ def define_flags(flag_values=flags.FLAGS):
     }
     for field in dataclasses.fields(Config):
         default, text = field.default, field.metadata["help"]
-        if typing.get_origin(field.type) is tuple:
+        if field.name in _REPEATED:
+            flags.DEFINE_multi_string(field.name, list(default), text, flag_values=flag_values)
+        elif typing.get_origin(field.type) is tuple:
             flags.DEFINE_list(field.name, [str(item) for item in default], text, flag_values=flag_values)
         else:
             define[field.type](field.name, default, text, flag_values=flag_values)
 
 
-def config_from_flags(flag_values=flags.FLAGS):
+def config_from_flags(flag_values=flags.FLAGS, directories=("data_dir", "workdir")):
     """Returns the `Config` that parsed flags describe.
 
+    Args:
+        flag_values: The parsed flags.
+        directories: Those of the two directories that must be given.
+
     Raises:
-        ValueError: A value is outside what its field allows.
+        ValueError: A value is outside what its field allows, or a directory is missing.
     """
+    for name in directories:
+        if not flag_values[name].value:
+            raise ValueError(f"Expected --{name} to be a directory. Received none. Try: --{name}=DIR.")
     values = {}
     for field in dataclasses.fields(Config):
         value = flag_values[field.name].value

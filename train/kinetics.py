@@ -12,7 +12,7 @@ from absl import app, flags
 from pipelines.bad_videos import TooManyBadVideos
 from pipelines.manifest import read_kinetics
 from train import config
-from train.loop import train_and_evaluate
+from train.loop import NetworkError, train_and_evaluate
 
 
 def main(argv):
@@ -26,7 +26,7 @@ def main(argv):
         sys.exit(f"error: {error}")
     try:
         results = train_and_evaluate(run, train, val)
-    except (TooManyBadVideos, FileExistsError, FloatingPointError) as error:
+    except (NetworkError, TooManyBadVideos, FileExistsError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     print(
         f"top-1 {results['top1']:.1%}, top-5 {results['top5']:.1%} on {results['videos']} videos, "

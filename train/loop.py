@@ -9,13 +9,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_nonlocal import VideoResNet
 from pipelines.bad_videos import BadVideos
 from pipelines.clips import SAMPLING
 from pipelines.dataset import evaluation_views, iterators_ended_on_error, steps_per_epoch, training_clips
 from train import optim
-from train.config import BLOCKS
 from train.evaluate import evaluate
+
+
+class NetworkError(ValueError):
+    """The flags describe no network, or the weights that it starts from do not fit it."""
 
 
 @iterators_ended_on_error()
@@ -37,9 +39,15 @@ def train_and_evaluate(config, train, val, strategy=None):
 
     Raises:
         FileExistsError: The workdir holds a run of another configuration.
+        NetworkError: The flags describe no network, or --weights does not fit it; nothing is written.
         FloatingPointError: The loss became infinite or NaN; no model is written.
         TooManyBadVideos: More than `config.max_bad_fraction` of the videos cannot be read.
     """
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(config.dtype_policy)
+    strategy = strategy or tf.distribute.MirroredStrategy()
+    with strategy.scope():
+        model = build_model(config, train)
     claim_workdir(config)
     bad_videos = {
         name: BadVideos(len(split) + len(split.missing), config.max_bad_fraction, split.missing)
@@ -47,11 +55,6 @@ def train_and_evaluate(config, train, val, strategy=None):
     }
     write_bad_videos(config, bad_videos)
     check_bad_videos(bad_videos)
-    keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(config.dtype_policy)
-    strategy = strategy or tf.distribute.MirroredStrategy()
-    with strategy.scope():
-        model = build_model(config, train)
     print(
         f"{model.name}: {model.count_params():,} parameters, {len(train)} training and {len(val)} validation "
         f"videos of {len(train.classes)} classes, {strategy.num_replicas_in_sync} device(s)"
@@ -103,14 +106,10 @@ def claim_workdir(config):
 
 def build_model(config, train):
     """Returns the compiled model of a configuration; call it in the strategy's scope."""
-    model = VideoResNet(
-        depth=config.depth,
-        blocks=config.block_places(),
-        make_block=BLOCKS[config.block] if config.blocks else None,
-        num_classes=len(train.classes),
-        input_shape=(config.clip_frames, None, None, 3),
-        dropout=config.dropout,
-    )
+    try:
+        model = config.build_network(len(train.classes))
+    except (ValueError, OSError) as error:
+        raise NetworkError(str(error)) from error
     schedule = optim.cosine_with_warmup(
         config.learning_rate, steps_per_epoch(train, config.batch_size), config.epochs, config.warmup_epochs
     )

@@ -1,0 +1,59 @@
+"""GroupedConv2D: the grouped convolution of ResNeXt, which runs without XLA on a CPU."""
+
+import keras
+import numpy as np
+from keras import ops
+
+# Narrower convolutions than this take longer than the zeros that widen them.
+CHANNELS_AT_ONCE = 32
+
+
+@keras.saving.register_keras_serializable("keras_nonlocal")
+class GroupedConv2D(keras.layers.Conv2D):
+    """A Conv2D with `groups`, as several convolutions of a few groups each.
+
+    Keras hands a grouped convolution to XLA where TensorFlow runs on a CPU, which is slow there and
+    goes into a SavedModel that only XLA reads. Here a few groups share one dense kernel whose
+    blocks off the diagonal are zero. Weights and results are those of Conv2D.
+
+    Shapes:
+        [B, H, W, C] -> [B, H', W', filters].
+
+    Args:
+        As keras.layers.Conv2D; `groups` divides C and `filters`.
+
+    Call:
+        No options.
+
+    Cost:
+        On a CPU, with fewer than 32 channels in a group, 32 / that times the multiply-adds of the
+        equation; elsewhere those of the equation.
+
+    Raises:
+        ValueError: as keras.layers.Conv2D.
+
+    Example:
+        >>> layer = GroupedConv2D(128, 3, groups=32, padding="same")
+        >>> layer(keras.Input((56, 56, 128))).shape, layer.kernel.shape
+        ((None, 56, 56, 128), (3, 3, 4, 128))
+    """
+
+    def convolution_op(self, inputs, kernel):
+        """Convolve a few groups at a time."""
+        if keras.config.backend() != "tensorflow" or keras.distribution.list_devices("gpu"):
+            return super().convolution_op(inputs, kernel)
+        together = _groups_together(self.groups, inputs.shape[-1] // self.groups)
+        parts = self.groups // together
+        # Ones where the input's group is the output's: [C / parts, filters / parts].
+        diagonal = np.kron(np.eye(together), np.ones((kernel.shape[-2], self.filters // self.groups)))
+        diagonal = ops.convert_to_tensor(diagonal, kernel.dtype)
+        outputs = []
+        for x, k in zip(ops.split(inputs, parts, -1), ops.split(kernel, parts, -1), strict=True):
+            dense = ops.tile(k, (1, 1, together, 1)) * diagonal  # [kh, kw, C / parts, filters / parts]
+            outputs.append(super().convolution_op(x, dense))
+        return ops.concatenate(outputs, axis=-1)
+
+
+def _groups_together(groups, group_channels):
+    divisors = [d for d in range(1, groups + 1) if groups % d == 0]
+    return next((d for d in divisors if d * group_channels >= CHANNELS_AT_ONCE), groups)

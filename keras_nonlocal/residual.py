@@ -1,0 +1,89 @@
+"""What a residual network is put together from: the stem and the residual blocks, for video and for images.
+
+Padding is symmetric wherever a stride is: "same" would pad the far side alone, and converted
+weights would give other numbers.
+"""
+
+import keras
+from keras import layers
+
+from keras_nonlocal.architecture import Convolution
+from keras_nonlocal.frame_wise import FrameWise
+from keras_nonlocal.grouped_conv2d import GroupedConv2D
+from keras_nonlocal.squeeze_excite import SqueezeExcite
+from keras_nonlocal.temporal_shift import TemporalShift
+
+
+def stem(x, kernel_frames, topology, frozen):
+    """Apply the 7x7 convolution and the max-pooling that every network begins with."""
+    stride_frames = topology.stem_stride_frames
+    if kernel_frames == 1 and stride_frames > 1:  # Frames that no kernel would see are dropped first.
+        x = layers.MaxPooling3D(1, strides=(stride_frames, 1, 1), name="stem_stride")(x)
+        stride_frames = 1
+    x = conv(x, Convolution(64, 7, 2, kernel_frames), "stem_conv", stride_frames)
+    x = norm(x, "stem_norm", frozen)
+    x = layers.ReLU(name="stem_relu")(x)
+    if topology.pool1_padded:
+        # Zeros stand for torch's minus infinity: nothing is negative after the ReLU.
+        x = _pad(x, 0, 1, name="stem_pool_pad")
+    if topology.pool1_frames > 1:
+        frames = topology.pool1_frames
+        return layers.MaxPooling3D((frames, 3, 3), strides=(frames, 2, 2), name="stem_pool")(x)
+    return FrameWise(layers.MaxPooling2D(3, strides=2, name="max"), name="stem_pool")(x)
+
+
+def residual_block(x, convolutions, shift_divisor, squeeze_excite_ratio, frozen, name):
+    """Apply a residual branch of `convolutions` and add its input, projected where the shapes differ.
+
+    x: map [B, T, H, W, C] or [B, H, W, C].
+    shift_divisor: None, or that of the TemporalShift before the first convolution.
+    squeeze_excite_ratio: None, or that of the SqueezeExcite at the end of the branch.
+    """
+    width_out, stride = convolutions[-1].filters, max(c.stride for c in convolutions)
+    shortcut = x
+    if stride != 1 or x.shape[-1] != width_out:
+        shortcut = conv(x, Convolution(width_out, 1, stride), f"{name}_shortcut_conv")
+        shortcut = norm(shortcut, f"{name}_shortcut_norm", frozen)
+    if shift_divisor is not None:
+        x = TemporalShift(shift_divisor, name=f"{name}_shift")(x)
+    for number, convolution in enumerate(convolutions, start=1):
+        if number > 1:
+            x = layers.ReLU(name=f"{name}_relu{number - 1}")(x)
+        x = conv(x, convolution, f"{name}_conv{number}")
+        x = norm(x, f"{name}_norm{number}", frozen)
+    if squeeze_excite_ratio is not None:
+        gate = SqueezeExcite(squeeze_excite_ratio, mode="multiply", name="gate")
+        x = FrameWise(gate, name=f"{name}_se")(x)
+    x = layers.Add(name=f"{name}_add")([x, shortcut])
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def conv(x, convolution, name, stride_frames=1):
+    """Apply a convolution without bias: frame by frame, or through time where its kernel spans it."""
+    filters, size, stride, frames, groups = convolution
+    strided = max(stride, stride_frames) > 1
+    if strided and max(size, frames) > 1:
+        x = _pad(x, frames // 2, size // 2, name=f"{name}_pad")
+    arguments = {
+        "filters": filters,
+        "padding": "valid" if strided else "same",
+        "use_bias": False,
+        "kernel_initializer": keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+    }
+    if frames > 1:
+        window, strides = (frames, size, size), (stride_frames, stride, stride)
+        return layers.Conv3D(kernel_size=window, strides=strides, name=name, **arguments)(x)
+    make = layers.Conv2D if groups == 1 else GroupedConv2D
+    layer = make(kernel_size=size, strides=stride, groups=groups, name="conv", **arguments)
+    return FrameWise(layer, name=name)(x)
+
+
+def norm(x, name, frozen):
+    """Apply batch norm; frozen, it keeps to its running statistics and does not train."""
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, trainable=not frozen, name=name)(x)
+
+
+def _pad(x, frames, pixels, name):
+    if len(x.shape) == 4:
+        return layers.ZeroPadding2D(pixels, name=name)(x)
+    return layers.ZeroPadding3D((frames, pixels, pixels), name=name)(x)
