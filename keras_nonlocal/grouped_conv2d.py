@@ -42,7 +42,7 @@ class GroupedConv2D(keras.layers.Conv2D):
         """Convolve a few groups at a time."""
         if keras.config.backend() != "tensorflow" or keras.distribution.list_devices("gpu"):
             return super().convolution_op(inputs, kernel)
-        together = _groups_together(self.groups, inputs.shape[-1] // self.groups)
+        together = groups_together(self.groups, inputs.shape[-1] // self.groups)
         parts = self.groups // together
         # Ones where the input's group is the output's: [C / parts, filters / parts].
         diagonal = np.kron(np.eye(together), np.ones((kernel.shape[-2], self.filters // self.groups)))
@@ -54,6 +54,7 @@ class GroupedConv2D(keras.layers.Conv2D):
         return ops.concatenate(outputs, axis=-1)
 
 
-def _groups_together(groups, group_channels):
+def groups_together(groups, group_channels):
+    """Return how many groups share one dense kernel."""
     divisors = [d for d in range(1, groups + 1) if groups % d == 0]
     return next((d for d in divisors if d * group_channels >= CHANNELS_AT_ONCE), groups)
