@@ -1,4 +1,6 @@
-"""Checks of constructor arguments that several layers take."""
+"""Checks of constructor arguments that several layers take, and what their errors suggest."""
+
+import difflib
 
 
 def check_choice(layer, argument, value, choices):
@@ -47,3 +49,8 @@ def check_divides(layer, argument, value, channels):
             f"{layer.name}: Expected `{argument}` to divide the {channels} channels that it groups. "
             f"Received {argument}={value}. Try {argument}={nearest}."
         )
+
+
+def closest(name, names):
+    """Return those of `names` that `name` may have meant, quoted, or ""."""
+    return " or ".join(map(repr, difflib.get_close_matches(str(name), names)))

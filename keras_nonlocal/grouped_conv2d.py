@@ -34,7 +34,7 @@ class GroupedConv2D(keras.layers.Conv2D):
 
     Example:
         >>> layer = GroupedConv2D(128, 3, groups=32, padding="same")
-        >>> layer(keras.Input((56, 56, 128))).shape, layer.kernel.shape
+        >>> layer(keras.Input((56, 56, 128))).shape, tuple(layer.kernel.shape)
         ((None, 56, 56, 128), (3, 3, 4, 128))
     """
 

@@ -21,7 +21,7 @@ from keras_nonlocal.architecture import (
     TOPOLOGIES,
     residual_branch,
 )
-from keras_nonlocal.insertion import placement
+from keras_nonlocal.placement import placement
 from keras_nonlocal.residual import residual_block, stem
 
 
@@ -63,7 +63,7 @@ def VideoResNet(
             res2, every second one of res3 to res5 (Wang et al., CVPR 2018).
         blocks: where blocks go, stage -> 0-based residual blocks after which one is added,
             {"res3": (0, 2), "res4": (4,)}; with blocks of several kinds {"res3": {0: make_a, 2:
-            make_b}}; or the name of a placement, see keras_nonlocal.insertion.PLACEMENTS ("nl5").
+            make_b}}; or the name of a placement, see keras_nonlocal.placement.PLACEMENTS ("nl5").
         make_block: called as make_block(name="res3_0_block") for each of them; a layer class,
             or any callable that returns a layer that keeps its input's shape. None where `blocks`
             names the callables itself.

@@ -1,13 +1,17 @@
 """Reads the numbers of the released code under tests/fixtures (PyTorch layouts) as channels-last arrays."""
 
+import functools
 import json
 import re
 import zlib
 from pathlib import Path
 
 import backends
+import keras
 import numpy as np
 from keras import ops
+
+from keras_nonlocal.checkpoints import load
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TOLERANCES = json.loads((FIXTURES / "tolerances.json").read_text())
@@ -68,38 +72,89 @@ def check_running_statistics(layer, weights, prefix, positions, norm=None):
     np.testing.assert_allclose(norm.moving_variance.numpy(), biased, rtol=2e-5)
 
 
+@functools.lru_cache(maxsize=1)
 def load_model(name):
-    """Return (description, stored numbers, weights by released key, channels-last clips)."""
+    """Return (description, stored numbers, weights by released key, channels-last input)."""
     description = json.loads((FIXTURES / f"{name}.json").read_text())
     weights = {row["key"]: _by_rule(row, description["seed"]) for row in description["keys"]}
     generator = np.random.Generator(np.random.PCG64(description["seed"]))
-    frames = generator.standard_normal(description["input"]["shape"]).astype("float32")
+    x = generator.standard_normal(description["input"]["shape"]).astype("float32")
     with np.load(FIXTURES / f"{name}.npz") as file:
         stored = dict(file)
-    return description, stored, weights, np.moveaxis(frames, 1, -1)[None]
+    x = np.moveaxis(x, 1, -1)
+    samples_are_frames = description["input"]["layout"].startswith("[N*T")
+    return description, stored, weights, x[None] if samples_are_frames else x
+
+
+def check_model(model, name, format, ends=None):
+    """Load a released model's weights and compare its maps, in forward order, its features and logits.
+
+    ends: stage of the description -> our layer, where `stage_end` does not say; None for what is no layer.
+    """
+    _, stored, weights, _ = load_model(name)
+    squares = [np.sum(w.astype("float64") ** 2) for w in weights.values()]
+    np.testing.assert_allclose(squares, stored["weights_check"], rtol=1e-6)
+    load(model, weights, format)
+    check_outputs(model, name, ends)
+
+
+def check_outputs(model, name, ends=None):
+    """Compare a model that has a released model's weights with what that gave."""
+    description, stored, _, x = load_model(name)
+    ends = {stage: (ends or {}).get(stage, stage_end(model, stage)) for stage in description["stages"]}
+    stages = [stage for stage, end in ends.items() if end is not None]
+    outputs = [model.get_layer(ends[stage]).output for stage in stages]
+    outputs += [model.get_layer("pool").output, model.output]
+    *maps, features, logits = map(np.asarray, keras.Model(model.input, outputs)(x))
+    for stage, y in zip(stages, maps, strict=True):
+        expected = description["stages"][stage]
+        y = y[0] if len(expected["shape"]) < y.ndim else y  # a clip whose frames are samples there
+        y = np.moveaxis(y, -1, 1)
+        assert list(y.shape) == expected["shape"], stage
+        atol = 2e-5 * np.abs(y).max()
+        first = y.reshape(*y.shape[:2], -1)[0, :16, 0]
+        for found, key in (
+            (y.ravel()[:16], "first16"),
+            (first, "chan16"),
+            (y.mean(), "mean"),
+            (y.std(), "std"),
+        ):
+            np.testing.assert_allclose(found, expected[key], rtol=0, atol=atol, err_msg=f"{stage}, {key}")
+    tolerances = TOLERANCES["models"][name.removeprefix("model_")]
+    for key, found in (("features_mean", features), ("logits", logits)):
+        error = np.abs(found - stored[key]).max()
+        assert error <= tolerances[key]["suggested_atol_float32"], (key, error)
+
+
+def stage_end(model, stage):
+    """Our layer at the end of a released stage, residual block or attention block; None for no such name."""
+    stage = stage.split(" ")[0]
+    if stage in ("maxpool", "s1"):
+        return "stem_pool"
+    if stage in ("temp_pool", "pathway0_pool"):
+        return "res2_pool"
+    if found := re.fullmatch(r"(?:layer|s)(\d)", stage):
+        prefix = f"res{int(found[1]) + stage.startswith('layer')}_"
+        ends = [
+            layer.name for layer in model.layers if re.fullmatch(prefix + r"\d+_(relu|block)", layer.name)
+        ]
+        return ends[-1]
+    if found := re.fullmatch(
+        r"(layer|s)(\d)\.(pathway0_res|pathway0_nonlocal|nl|)(\d+)(\.block|\.nl)?", stage
+    ):
+        kind, number, what, index, part = found.groups()
+        end = "block" if what.endswith(("nonlocal", "nl")) or part == ".nl" else "relu"
+        return f"res{int(number) + (kind == 'layer')}_{index}_{end}"
+    return None
 
 
 def _by_rule(row, seed):
+    if row["kind"] == "rnl_mask":
+        rows, columns = row["shape"][:2]
+        mask = np.zeros(row["shape"], "float32")
+        mask[np.arange(rows), np.arange(rows) % columns] = 1
+        return mask
     generator = np.random.Generator(np.random.PCG64(zlib.crc32(row["key"].encode()) + seed))
     z = generator.standard_normal(row["shape"])
     value = np.exp(row["std"] * z) if row["kind"] == "exp_normal" else row["mean"] + row["std"] * z
     return value.astype("float32")
-
-
-def tsm_name(key):
-    """The variable path of a released TSM key."""
-    key = key.removeprefix("base_model.").replace(".net.", ".")
-    key = re.sub(r"^layer(\d)\.(\d+)\.", lambda m: f"res{int(m[1]) + 1}_{m[2]}_", key)
-    key = key.replace("downsample.0", "shortcut_conv").replace("downsample.1", "shortcut_norm")
-    key = re.sub(r"^(conv|bn)1\.", lambda m: f"stem_{m[1]}.", key)
-    layer, weight = re.sub(r"bn(\d?)", r"norm\1", key).rsplit(".", 1)
-    if "norm" in layer:
-        return f"{layer}/{BATCH_NORM[weight]}"
-    if "conv" in layer:
-        return f"{layer}/conv/kernel"
-    return f"fc/{'kernel' if weight == 'weight' else 'bias'}"
-
-
-def to_keras(value):
-    """PyTorch's O, I, H, W or O, I to Keras's H, W, I, O or I, O."""
-    return value.transpose((2, 3, 1, 0)) if value.ndim == 4 else value.T

@@ -18,6 +18,7 @@ from keras_nonlocal import (
     feature_pyramid,
 )
 from keras_nonlocal.architecture import DEPTHS, TOPOLOGIES, Convolution, Topology, stage_maps
+from keras_nonlocal.checkpoints import load
 from keras_nonlocal.frame_wise import FrameWise
 from keras_nonlocal.grouped_conv2d import GroupedConv2D
 from keras_nonlocal.residual import residual_block
@@ -37,39 +38,9 @@ def test_released_bottleneck_with_shift():
     convolutions = [Convolution(8, 1), Convolution(8, 3, stride=2), Convolution(32, 1)]
     block = residual_block(clip, convolutions, 8, None, frozen=False, name="res3_0")
     model = keras.Model(clip, block)
-    values = {
-        released.tsm_name(f"layer2.0.{key}"): released.to_keras(value)
-        for key, value in w.items()
-        if not key.startswith("stats_after")
-    }
-    assert values.keys() == {v.path for v in model.weights}
-    for variable in model.weights:
-        variable.assign(values[variable.path])
+    weights = {f"base_model.layer2.0.{key}": value for key, value in w.items() if "stats_after" not in key}
+    load(model, weights, "tsm")
     released.check_block(model, name, activations)
-
-
-def test_released_tsm_network():
-    description, stored, weights, clips = released.load_model("model_tsm_r50")
-    squares = [np.sum(w.astype("float64") ** 2) for w in weights.values()]
-    np.testing.assert_allclose(squares, stored["weights_check"], rtol=1e-6)
-    model = VideoResNet(50, input_shape=(8, 64, 64, 3))
-    values = {released.tsm_name(key): released.to_keras(value) for key, value in weights.items()}
-    assert values.keys() == {w.path for w in model.weights}
-    for variable in model.weights:
-        variable.assign(values[variable.path])
-
-    ends = {"maxpool": "stem_pool", "layer1": "res2_2_relu", "layer2": "res3_3_relu", "layer3": "res4_5_relu"}
-    outputs = [model.get_layer(name).output for name in ends.values()]
-    *stages, features, logits = keras.Model(
-        model.input, [*outputs, model.get_layer("pool").output, model.output]
-    )(clips)
-    for stage, y in zip(ends, stages, strict=True):
-        expected = np.array(description["stages"][stage]["chan16"])
-        np.testing.assert_allclose(np.asarray(y)[0, 0, 0, 0, :16], expected, atol=2e-4, err_msg=stage)
-    tolerances = released.TOLERANCES["models"]["tsm_r50"]
-    for name, found in (("features_mean", features), ("logits", logits)):
-        error = np.abs(np.asarray(found) - stored[name]).max()
-        assert error <= tolerances[name]["suggested_atol_float32"], (name, error)
 
 
 @pytest.mark.parametrize(

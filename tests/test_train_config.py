@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from keras_nonlocal.insertion import BLOCKS
+from keras_nonlocal.placement import BLOCKS
 from train.config import Config, config_from_flags, define_flags, read_config
 
 FLAGFILES = Path(__file__).parent.parent / "train" / "flagfiles"

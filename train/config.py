@@ -8,7 +8,7 @@ from absl import flags
 
 from keras_nonlocal import VideoResNet
 from keras_nonlocal.architecture import DEPTHS, STAGE_NAMES, TEMPORAL_KINDS, TOPOLOGIES, stage_maps
-from keras_nonlocal.insertion import blocks_from_text
+from keras_nonlocal.placement import blocks_from_text
 from pipelines.clips import SAMPLING
 from pipelines.dataset import ClipFormat
 

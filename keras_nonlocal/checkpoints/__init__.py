@@ -1,0 +1,231 @@
+"""Weights of other libraries: `load` sets every variable of a model from a foreign checkpoint.
+
+One module per format says which name there is which variable here; `names` and `layout` say how.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from keras_nonlocal.checkpoints import (
+    bat,
+    cgnl,
+    fair,
+    keras_applications,
+    mmaction2,
+    rnl,
+    slowfast,
+    torchvision,
+    tsm,
+)
+from keras_nonlocal.checkpoints.layout import lay_out
+from keras_nonlocal.checkpoints.names import is_dropped, rename
+from keras_nonlocal.checkpoints.reading import CheckpointError
+
+__all__ = ["FORMATS", "CheckpointError", "Report", "load"]
+
+FORMATS = {
+    "bat": bat.FORMAT,
+    "cgnl": cgnl.FORMAT,
+    "fair": fair.FORMAT,
+    "keras_applications": keras_applications.FORMAT,
+    "mmaction2": mmaction2.FORMAT,
+    "rnl": rnl.FORMAT,
+    "slowfast": slowfast.FORMAT,
+    "torchvision": torchvision.FORMAT,
+    "tsm": tsm.FORMAT,
+}
+_HEAD = "fc/"
+
+
+class Report(NamedTuple):
+    """What `load` did.
+
+    sha256: of the source file, hexadecimal; None for weights that came in memory.
+    loaded: paths of the variables that were set.
+    dropped: names in the source that nothing was made of: momentum, counters, an ignored head.
+    kept: paths of the variables that keep their values.
+    """
+
+    sha256: str | None
+    loaded: tuple
+    dropped: tuple
+    kept: tuple
+
+
+def load(model, source, format, ignore_head=False, allow_missing_blocks=False):
+    """Set the variables of a model from a checkpoint of another library: all of them, or none.
+
+    Args:
+        model: a network of `VideoResNet` or `ImageResNet` with the depth, temporal kind, topology and
+            blocks of the checkpoint. Kernels of images are inflated where its kernels span time.
+        source: path of a file, or what would be in it: a dict of arrays by their names there, or for
+            "keras_applications" the keras.Model. Files are read without executing anything.
+        format: a key of `FORMATS`: whose names they are.
+        ignore_head: leave the classifier as it is, for another number of classes.
+        allow_missing_blocks: leave a block as it is where the source has nothing of it, for a trunk
+            into a network with blocks.
+
+    Returns:
+        A `Report`.
+
+    Raises:
+        ValueError: an unknown format.
+        CheckpointError: a ValueError; a file that cannot be read, a variable without a tensor, a
+            tensor without a variable, two for one, shapes that do not fit, numbers that are not
+            finite. The model is then as it was.
+        OSError: no such file.
+
+    Example:
+        >>> from keras_nonlocal import ImageResNet
+        >>> application = keras.applications.ResNet50(weights=None, classes=10)
+        >>> model = ImageResNet(50, topology="keras", num_classes=10)
+        >>> len(load(model, application, "keras_applications").loaded)
+        267
+    """
+    if format not in FORMATS:
+        raise ValueError(
+            f"load: Expected `format` to be one of {', '.join(FORMATS)}. Received {format!r}. Try 'tsm'."
+        )
+    form = FORMATS[format]
+    variables = _variables(model)
+    kept = {path for path in variables if ignore_head and path.startswith(_HEAD)}
+    arrays, sha256 = _read(source, form, _shapes(variables, kept))
+    arrays = form.adapt(arrays)
+    paths = rename(form, arrays)
+    ignored = {name for name, path in paths.items() if ignore_head and path and path.startswith(_HEAD)}
+    dropped = {name for name in arrays if is_dropped(form, name)} | ignored
+    paths = {name: path for name, path in paths.items() if name not in dropped}
+    if allow_missing_blocks:
+        kept |= _missing_blocks(variables, paths.values())
+    shapes = _shapes(variables, kept)
+    _check_places(form, paths, shapes)
+    _check_stride(model, form)
+    values = _lay_out(form, arrays, paths, shapes)
+    for path, value in values.items():
+        variables[path].assign(np.array(value))  # a copy: the source may be a read-only view of a file
+    return Report(sha256, tuple(sorted(values)), tuple(sorted(dropped)), tuple(sorted(kept)))
+
+
+def _variables(model):
+    """The variables of a model by their paths; kernels with and without time under one name."""
+    variables = {variable.path.replace("/conv/", "/"): variable for variable in model.weights}
+    if len(variables) < len(model.weights):
+        raise ValueError(
+            f"load: Expected a path of its own for each of the {len(model.weights)} variables. "
+            f"Received {model.name} with {len(variables)} paths. Try a network of VideoResNet or ImageResNet."
+        )
+    return variables
+
+
+def _shapes(variables, kept):
+    return {path: tuple(variable.shape) for path, variable in variables.items() if path not in kept}
+
+
+def _read(source, form, shapes):
+    """Return the arrays of a source by name, and the sha256 of its file."""
+    if isinstance(source, keras.Model):
+        return {v.path: keras.ops.convert_to_numpy(v) for v in source.weights}, None
+    sha256 = None
+    if not isinstance(source, Mapping):
+        with open(source, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        source = form.read(source, shapes)
+    return {name: _array(value) for name, value in source.items()}, sha256
+
+
+def _array(value):
+    """An array; of anything that is none, one that nothing is made of."""
+    return np.asarray(value, None if hasattr(value, "__array__") else object)
+
+
+def _missing_blocks(variables, found):
+    """Return the paths in those blocks of which nothing was found."""
+    present = {path.split("/")[0] for path in found if path}
+    layers = {path: path.split("/")[0] for path in variables}
+    return {path for path, layer in layers.items() if layer.endswith("_block") and layer not in present}
+
+
+def _check_places(form, paths, shapes):
+    """Raise CheckpointError unless names and variables are one to one."""
+    names = {}
+    for name, path in paths.items():
+        names.setdefault(path, []).append(name)
+    twice = [" and ".join(found) for path, found in names.items() if path in shapes and len(found) > 1]
+    if twice:
+        raise CheckpointError(
+            f"Expected one tensor for each variable. Received two for one: {_few(twice)}. "
+            "Try a file with the weights of one model."
+        )
+    missing = sorted(shapes.keys() - names.keys())
+    left_over = [name for name, path in paths.items() if path not in shapes]
+    if missing or left_over:
+        lacks = {"no tensor for": missing, "no variable for": left_over}
+        received = " and ".join(f"{words} {_few(items)}" for words, items in lacks.items() if items)
+        raise CheckpointError(
+            "Expected a tensor for each variable and a variable for each tensor. "
+            f"Received {received}. Try {_remedy(form, paths, missing, left_over)}."
+        )
+
+
+def _remedy(form, paths, missing, left_over):
+    """What may be meant, where variables are missing or tensors left over."""
+    knows = {name: sum(map(bool, rename(other, paths).values())) for name, other in FORMATS.items()}
+    most = max(knows.values())
+    if most > sum(map(bool, paths.values())):
+        best = " or ".join(repr(name) for name, count in knows.items() if count == most)
+        return f"format={best}, which knows {most} of the {len(paths)} names"
+    if all(path.startswith(_HEAD) for path in [*missing, *(paths[name] or "" for name in left_over)]):
+        return "ignore_head=True"
+    if not left_over and all("_block/" in path for path in missing):
+        return "allow_missing_blocks=True, or blocks of the file's kind and places"
+    return "the depth, temporal kind and blocks that the file was trained with"
+
+
+def _check_stride(model, form):
+    """Raise CheckpointError where the stride is elsewhere: all would fit, and give other numbers."""
+    layers = {layer.name: getattr(layer, "layer", layer) for layer in model.layers}
+    if form.strided_conv is None or "res3_0_conv3" not in layers:
+        return
+    strided = 1 if layers["res3_0_conv1"].strides[-1] > 1 else 2
+    if strided != form.strided_conv:
+        raise CheckpointError(
+            f"Expected the stride on convolution {form.strided_conv} of a bottleneck, as in the source. "
+            f"Received {model.name}, which has it on convolution {strided}. Try topology='keras'."
+        )
+
+
+def _lay_out(form, arrays, paths, shapes):
+    """Return the value of every variable; raise CheckpointError unless all fit and are finite."""
+    values, misfits, infinite = {}, [], []
+    for name, path in paths.items():
+        array, value = arrays[name], None
+        if array.dtype.kind in "fiu":
+            array = array.astype("float32", copy=False)
+            value = lay_out(array, shapes[path], form.channels_first)
+        if value is None:
+            misfits.append(f"{name} {list(array.shape)} for {path} {list(shapes[path])}")
+        elif not np.isfinite(array).all():
+            infinite.append(name)
+        values[path] = value
+    if misfits:
+        raise CheckpointError(
+            f"Expected numbers in the shapes of the variables. Received {_few(misfits)}. "
+            "Try the depth, temporal kind and blocks that the file was trained with; for another number "
+            "of classes ignore_head=True."
+        )
+    if infinite:
+        raise CheckpointError(
+            f"Expected finite numbers. Received NaN or infinity in {_few(infinite)}. "
+            "Try an earlier checkpoint of that training."
+        )
+    return values
+
+
+def _few(items):
+    """Name the first three, and say how many there are."""
+    shown = ", ".join(items[:3])
+    return shown if len(items) <= 3 else f"{shown} and {len(items) - 3} more"

@@ -1,0 +1,50 @@
+"""FAIR's C2D and I3D, Caffe2: facebookresearch/video-nonlocal-net, and PySlowFast's .pkl.
+
+`riv` is a variance, in spite of its name. Affine files have scale and shift of frozen batch norms
+and no statistics. ImageNet's files have kernels of images.
+"""
+
+import numpy as np
+
+from keras_nonlocal.checkpoints.names import Format, tensors_of
+from keras_nonlocal.checkpoints.reading import read_caffe2
+
+_EPSILON = 1e-5  # of every batch norm of this library
+
+
+def _read(path, shapes):
+    return tensors_of(read_caffe2(path), "blobs", path)
+
+
+def _with_statistics(weights):
+    """Add to an affine file the statistics under which batch norm is s * x + b."""
+    if any(name.endswith(("_rm", "_riv")) for name in weights):
+        return weights
+    added = {}
+    for name, scale in weights.items():
+        if name.endswith("_bn_s"):
+            ones = np.ones(scale.shape)
+            added |= {f"{name[:-1]}rm": 0 * ones, f"{name[:-1]}riv": (1 - _EPSILON) * ones}
+    return weights | added
+
+
+FORMAT = Format(
+    read=_read,
+    adapt=_with_statistics,
+    dropped=r".*_momentum|lr|model_iter",
+    separator="_",
+    norm_leaves={"s": "gamma", "b": "beta", "rm": "moving_mean", "riv": "moving_variance"},
+    layer_leaves={"w": "kernel", "b": "bias"},
+    words={"a": "1", "b": "2", "c": "3"},
+    layers={
+        r"conv1": "stem_conv",
+        r"res_conv1_bn": "stem_norm",
+        r"(res[2-5]_\d+)_branch1": "{}_shortcut_conv",
+        r"(res[2-5]_\d+)_branch1_bn": "{}_shortcut_norm",
+        r"(res[2-5]_\d+)_branch2([abc])": "{}_conv{}",
+        r"(res[2-5]_\d+)_branch2([abc])_bn": "{}_norm{}",
+        r"nonlocal_conv([2-5]_\d+)_(theta|phi|g|out)": "res{}_block/{}",
+        r"nonlocal_conv([2-5]_\d+)_bn": "res{}_block/norm",
+        r"pred": "fc",
+    },
+)

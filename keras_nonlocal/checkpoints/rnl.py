@@ -1,0 +1,64 @@
+"""RNL on TSM: region-based-non-local-network of Huang and Bors.
+
+A residual block with a region-based one after it is its `block`, as in TSM's files. `penta` holds a
+grouped kernel and a frozen mask of its shape: the depthwise kernel of channel o is weight[o, o % n],
+n channels in a group. Where a channel gate `cg` stands before it, the two are an AttentionChain.
+"""
+
+import re
+
+import numpy as np
+
+from keras_nonlocal.checkpoints.names import TORCH_STAGES, Format, torch_file
+from keras_nonlocal.checkpoints.reading import CheckpointError
+from keras_nonlocal.checkpoints.tsm import TRUNK
+
+
+def _attention(names):
+    """Where the attention of a place stands here: within a chain, if a gate stands before it."""
+    words = dict(TORCH_STAGES)
+    for name in names:
+        if found := re.search(r"\b((layer[1-4])\.(\d+))\.(nl|cg)\.", name):
+            place, stage, index, kind = found.groups()
+            if kind == "cg" or place not in words:
+                words[place] = f"{TORCH_STAGES[stage]}_{index}_block" + "/region" * (kind == "cg")
+    return words
+
+
+def _depthwise(weights):
+    """Put in the place of every masked kernel the depthwise one, O = 1, I = d as Keras has it."""
+    weights = dict(weights)
+    for name in [name for name in weights if name.endswith(".penta.weight")]:
+        kernel = weights[name]
+        if kernel.ndim != 5:
+            continue
+        channels = np.arange(kernel.shape[0])
+        expected = np.zeros(kernel.shape, bool)
+        expected[channels, channels % kernel.shape[1]] = True
+        mask = weights.get(name.removesuffix("weight") + "mask", expected)
+        if not np.array_equal(mask, expected):
+            raise CheckpointError(
+                f"Expected the mask of {name!r} to keep one channel for each, o % {kernel.shape[1]} for o. "
+                "Received another mask. Try a model that was trained with the released code."
+            )
+        weights[name] = kernel[channels, channels % kernel.shape[1]][None]  # [1, d, kt, kh, kw]
+    return weights
+
+
+FORMAT = Format(
+    read=torch_file("state_dict"),
+    words=_attention,
+    adapt=_depthwise,
+    dropped=r".*\.(num_batches_tracked|penta\.mask)",
+    layers=TRUNK
+    | {
+        r"base_model\.(layer[1-4]\.\d+)\.nl\.theta": "{}/g",
+        r"base_model\.(layer[1-4]\.\d+)\.nl\.penta": "{}/region",
+        r"base_model\.(layer[1-4]\.\d+)\.nl\.W\.0": "{}/out",
+        r"base_model\.(layer[1-4]\.\d+)\.nl\.W\.1": "{}/norm",
+        r"base_model\.(layer[1-4])\.(\d+)\.cg\.W_k": "{}_{}_block/channel/mask",
+        r"base_model\.(layer[1-4])\.(\d+)\.cg\.W_v1": "{}_{}_block/channel/reduce",
+        r"base_model\.(layer[1-4])\.(\d+)\.cg\.bn1": "{}_{}_block/channel/norm",
+        r"base_model\.(layer[1-4])\.(\d+)\.cg\.W_v2": "{}_{}_block/channel/expand",
+    },
+)
