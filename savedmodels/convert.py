@@ -66,7 +66,9 @@ MODEL_FLAGS = {
 }
 
 
-def convert(source, format, output, flags, ignore_head=False, allow_missing_blocks=False):
+def convert(
+    source, format, output, flags, ignore_head=False, allow_missing_blocks=False, reverse_channels=False
+):
     """Converts a checkpoint.
 
     Beside `output` comes a `.weights.json` with the source's name and sha256, the format, the model flags
@@ -79,6 +81,7 @@ def convert(source, format, output, flags, ignore_head=False, allow_missing_bloc
         flags: What the network is: the values of `MODEL_FLAGS`, `num_classes` and `images` by name.
         ignore_head: Leave the classifier at its random start.
         allow_missing_blocks: Leave a block of which the source has nothing at its start.
+        reverse_channels: Make weights for BGR take RGB, or the reverse.
 
     Returns:
         The `Report` of `keras_nonlocal.checkpoints.load`.
@@ -101,12 +104,13 @@ def convert(source, format, output, flags, ignore_head=False, allow_missing_bloc
                 f"Try: --output=OTHER{_SUFFIX}"
             )
     model = build_network(flags)
-    report = load(model, source, format, ignore_head, allow_missing_blocks)
+    report = load(model, source, format, ignore_head, allow_missing_blocks, reverse_channels)
     description = {
         "source": os.path.basename(source),
         "sha256": report.sha256,
         "format": format,
         "model_flags": flags,
+        "reverse_channels": reverse_channels,
         "dropped": report.dropped,
         "kept": report.kept,
     }
@@ -177,6 +181,11 @@ def _parser():
         action="store_true",
         help="leave blocks that the source lacks at their start",
     )
+    parser.add_argument(
+        "--reverse_channels",
+        action="store_true",
+        help="make weights for BGR, such as Keras's ResNets, take RGB",
+    )
     for name, arguments in MODEL_FLAGS.items():
         parser.add_argument(f"--{name}", **arguments)
     parser.add_argument(
@@ -201,6 +210,7 @@ def main(arguments=None):
             flags,
             options.ignore_head,
             options.allow_missing_blocks,
+            options.reverse_channels,
         )
     except (OSError, ValueError) as error:
         sys.exit("error: " + " ".join(str(error).split()))

@@ -18,6 +18,7 @@ from keras_nonlocal import (
     NonLocal,
     RegionNonLocal,
     VideoResNet,
+    feature_pyramid,
 )
 from keras_nonlocal.checkpoints import FORMATS, CheckpointError, load
 from keras_nonlocal.checkpoints.layout import lay_out
@@ -202,12 +203,29 @@ def test_report_and_values(image_network, tensors):
 
 @pytest.mark.parametrize(("temporal", "frames"), [("c2d", 2), ("i3d_3x3x3", 17)])
 def test_image_weights_in_a_video_network(image_network, tensors, temporal, frames):
-    """A static clip gives what the image gives, in an inflated network away from the zeros at its ends."""
     video = VideoResNet(18, temporal, num_classes=7, topology="torchvision", input_shape=(frames, 32, 32, 3))
     load(video, tensors, "torchvision")
+    check_static_clip(image_network, video, frames)
+
+
+@ONCE
+@pytest.mark.parametrize("temporal", ["i3d_3x1x1", "i3d_3x3x3"])
+def test_image_weights_in_an_inflated_network_with_bottlenecks(temporal):
+    _, _, weights, _ = released.load_model("model_tsm_r50")
+    frames = 23  # a first kernel of 5 and nine of 3 see 11 to each side
+    image = ImageResNet(50, num_classes=400, input_shape=(32, 32, 3))
+    video = VideoResNet(50, temporal, topology="torchvision", input_shape=(frames, 32, 32, 3))
+    for network in (image, video):
+        load(network, weights, "tsm")
+    check_static_clip(image, video, frames)
+
+
+def check_static_clip(image_network, video_network, frames):
+    """A static clip gives what the image gives, in an inflated network away from the zeros at its ends."""
     image = np.random.default_rng(2).standard_normal((1, 32, 32, 3)).astype("float32")
-    ends = [keras.Model(m.input, m.get_layer("res5_1_relu").output) for m in (image_network, video)]
-    expected, found = np.asarray(ends[0](image)), np.asarray(ends[1](np.stack([image] * frames, axis=1)))
+    last = feature_pyramid(image_network), feature_pyramid(video_network)
+    expected = np.asarray(last[0](image)["res5"])
+    found = np.asarray(last[1](np.stack([image] * frames, axis=1))["res5"])
     np.testing.assert_allclose(found[:, frames // 2], expected, atol=2e-5 * expected.max())
 
 
@@ -460,6 +478,16 @@ def test_nothing_is_set_unless_all_fits(case, image_network, tensors):
     with pytest.raises(CheckpointError, match=f"^Expected [^\n]*{words}[^\n]*$"):
         load(image_network, change(changed), "torchvision")
     assert all(np.array_equal(a, b) for a, b in zip(before, values(image_network), strict=True))
+
+
+def test_weights_for_bgr_take_rgb(tensors):
+    model = ImageResNet(18, num_classes=7, input_shape=(32, 32, 3))
+    load(model, tensors, "torchvision")
+    images = np.random.default_rng(0).standard_normal((2, 32, 32, 3)).astype("float32")
+    expected = np.asarray(model(images))
+    load(model, tensors, "torchvision", reverse_channels=True)
+    np.testing.assert_allclose(model(images[..., ::-1]), expected, atol=1e-5)
+    assert np.abs(np.asarray(model(images)) - expected).max() > 0.1
 
 
 def test_unknown_formats_are_named(image_network):

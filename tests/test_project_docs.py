@@ -50,6 +50,8 @@ def flags_of(module):
     names = {"help", *re.findall(r'add_argument\(\s*"--([\w-]+)"', source)}
     if re.search(r"^from absl import.*\bapp\b", source, re.MULTILINE):
         names |= {"flagfile", *re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source)}
+    if "MODEL_FLAGS = {" in source:
+        names |= set(importlib.import_module(module).MODEL_FLAGS)
     if "define_flags(" in source:
         tree = ast.parse((ROOT / "train/config.py").read_text(encoding="utf-8"))
         (config,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config")

@@ -56,7 +56,7 @@ class Report(NamedTuple):
     kept: tuple
 
 
-def load(model, source, format, ignore_head=False, allow_missing_blocks=False):
+def load(model, source, format, ignore_head=False, allow_missing_blocks=False, reverse_channels=False):
     """Set the variables of a model from a checkpoint of another library: all of them, or none.
 
     Args:
@@ -68,6 +68,8 @@ def load(model, source, format, ignore_head=False, allow_missing_blocks=False):
         ignore_head: leave the classifier as it is, for another number of classes.
         allow_missing_blocks: leave a block as it is where the source has nothing of it, for a trunk
             into a network with blocks.
+        reverse_channels: reverse the input channels of the first kernel: weights that were trained on
+            BGR, as those of keras.applications, then take RGB.
 
     Returns:
         A `Report`.
@@ -105,6 +107,8 @@ def load(model, source, format, ignore_head=False, allow_missing_blocks=False):
     _check_places(form, paths, shapes)
     _check_stride(model, form)
     values = _lay_out(form, arrays, paths, shapes)
+    if reverse_channels:
+        values["stem_conv/kernel"] = values["stem_conv/kernel"][..., ::-1, :]  # [*k, I, O]
     for path, value in values.items():
         variables[path].assign(np.array(value))  # a copy: the source may be a read-only view of a file
     return Report(sha256, tuple(sorted(values)), tuple(sorted(dropped)), tuple(sorted(kept)))
