@@ -30,7 +30,8 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 
 bench: $(VENV)/installed
-	for name in blocks decoding; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	$(BIN)/python -m pip install --quiet --editable '.[bench]' --constraint constraints.txt
+	for name in blocks inference decoding; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 $(VENV)/installed: setup.cfg constraints.txt
 	$(check_python)

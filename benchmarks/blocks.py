@@ -9,7 +9,6 @@ what grows with the clip. --only takes the rows that contain the word. On the CP
 
 import argparse
 import importlib.util
-import math
 import os
 import time
 from functools import partial
@@ -17,6 +16,7 @@ from functools import partial
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # Resident memory says nothing of a GPU's.
 
+import keras
 from claims import CLAIMS, GROWTHS, MAP
 from measure import (
     PASSES,
@@ -32,6 +32,7 @@ from measure import (
 )
 
 import keras_nonlocal
+from keras_nonlocal.counting import count
 
 # The equation in the paper's symbols and the call that makes the block; M keys, F a depthwise convolution.
 BLOCKS = [
@@ -99,22 +100,27 @@ def print_blocks(blocks, repeats):
     """Print equation, arguments, parameters, milliseconds and megabytes of each block."""
     cases = [partial(block_case, expression) for _, expression in blocks]
     megabytes = [peak for peak, _ in peaks([(case, "ours", "with backward") for case in cases])]
-    header = ("block", "equation", "arguments", "parameters", "forward ms", "with backward ms", "peak MB")
+    counted = ("parameters", "MAC M", "products M", "executed M")
+    header = ("block", "equation", "arguments", *counted, "forward ms", "with backward ms", "peak MB")
     print_header(f"The blocks on {list(MAP)}", header)
     for (equation, expression), case, peak in zip(blocks, cases, megabytes, strict=True):
-        layer = make_block(expression)
-        layer.build(MAP)
         name, _, call = expression.partition("(")
         runs = case()["ours"]
         times = [medians(times_in_turns([runs[what]], repeats))[0] for what in PASSES]
-        weights = sum(math.prod(weight.shape) for weight in layer.trainable_weights)
         print_row(
             f"`{name}`",
             equation,
             f"`{call[:-1]}`" if call != ")" else "",
-            f"{weights:,}",
+            *costs(expression),
             *map(figure, [*times, peak]),
         )
+
+
+def costs(expression, shape=None):
+    """Return what a clip costs: parameters, MAC, products in the paper's order, all that is executed."""
+    clip = keras.Input(shape or MAP[1:])
+    total = count(keras.Model(clip, make_block(expression)(clip))).total
+    return f"{total.parameters:,}", *(f"{n / 1e6:,.2f}" for n in (total.macs, total.products, total.executed))
 
 
 def print_claims(claims, repeats):

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import time
 
 import keras
 import numpy as np
@@ -319,6 +320,12 @@ def test_reload_and_any_clip_size(tmp_path):
     for shape in ((1, 2, 32, 48, 3), (2, 3, 40, 32, 3)):
         clips = np.random.default_rng(1).standard_normal(shape).astype("float32")
         np.testing.assert_array_equal(reloaded(clips), model(clips))
+
+
+def test_a_network_is_built_in_seconds():
+    start = time.monotonic()
+    VideoResNet(50, blocks="nl5", make_block=NonLocal)  # 8 frames of 224x224
+    assert time.monotonic() - start < 5
 
 
 def test_logits_are_float32_under_mixed_precision():

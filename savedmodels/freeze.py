@@ -1,0 +1,176 @@
+"""Rewrites a SavedModel into one that is faster on a CPU: constants for variables, convolutions that fuse.
+
+python -m savedmodels.freeze --savedmodel=DIR --output=DIR
+
+TensorFlow joins a convolution of constants with the bias, sum and ReLU behind it, but not across the reshapes
+by which `keras_nonlocal.FrameWise` makes frames into samples, nor across the casts of a batch norm in
+bfloat16. Here a Conv2D of frames becomes the Conv3D of the clip with a kernel of one frame, and the norm's
+scale goes into the kernel, in the norm's dtype. The numbers are the same up to rounding.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+_SIGNATURE = "serving_default"
+
+
+def freeze(directory, output):
+    """Writes the frozen form of a SavedModel.
+
+    Args:
+        directory: A SavedModel with the signature `serving_default`, as `savedmodels.export` or
+            `keras.Model.export` writes it. Convolutions of frames are rewritten where the number of frames
+            and the sides are known; others stay as they are.
+        output: Directory to write, with the same signature. It appears whole, or not at all.
+
+    Returns:
+        The number of rewritten convolutions.
+
+    Raises:
+        FileNotFoundError: `directory` is no SavedModel.
+        FileExistsError: `output` exists already.
+        ValueError: The SavedModel has no signature `serving_default`.
+    """
+    if not tf.saved_model.contains_saved_model(directory):
+        raise FileNotFoundError(
+            f"Expected the directory of a SavedModel. Received {directory!r}. "
+            "Try: python -m savedmodels.export --workdir=RUN, which writes RUN/savedmodel/1."
+        )
+    if os.path.exists(output):
+        raise FileExistsError(
+            f"Expected a new directory to write to. Received {output!r}, which exists. Try: --output=OTHER, "
+            "for TF Serving the next version number."
+        )
+    loaded = tf.saved_model.load(directory)
+    if _SIGNATURE not in loaded.signatures:
+        raise ValueError(
+            f"Expected a signature {_SIGNATURE!r}. Received {sorted(loaded.signatures)} in {directory!r}. "
+            "Try: python -m savedmodels.export, which writes it."
+        )
+    signature = loaded.signatures[_SIGNATURE]
+    constant = convert_variables_to_constants_v2(signature)
+    with constant.graph.as_default():
+        replacements = _replacements(constant.graph)
+    graph_def = constant.graph.as_graph_def()
+    for node in graph_def.node:
+        if node.name in replacements:
+            _pass_on(node, replacements[node.name])
+    names = sorted(signature.structured_outputs)
+    outputs = {name: tensor.name for name, tensor in zip(names, constant.outputs, strict=True)}
+    _write(graph_def, [tensor.name for tensor in constant.inputs], outputs, output)
+    return len(replacements)
+
+
+def _replacements(graph):
+    """Adds the convolutions that fuse to a graph: {name of an operation: tensor that equals its output}."""
+    convolutions = [operation for operation in graph.get_operations() if operation.type == "Conv2D"]
+    pairs = filter(None, map(_replacement, convolutions))
+    return {last.name: tensor for last, tensor in pairs}
+
+
+def _replacement(conv):
+    """The last operation of those that one convolution can stand for, and its output; or None."""
+    padding, layout = (conv.get_attr(name).decode() for name in ("padding", "data_format"))
+    if padding == "EXPLICIT" or layout != "NHWC" or set(conv.get_attr("dilations")) != {1}:
+        return None
+    x, kernel = conv.inputs
+    last, convolve, strides = conv, tf.nn.conv2d, conv.get_attr("strides")
+    unfold = _only_reader(conv, "Reshape")
+    if unfold and _is_frame_wise(x.op, conv, unfold):
+        x, last, convolve, strides = x.op.inputs[0], unfold, tf.nn.conv3d, (1, *strides)
+    norm = _norm_after(last, kernel.shape[-1:])
+    if last is conv and norm is None:
+        return None
+    if norm:
+        scale, offset, last = norm
+        weights = kernel.op.inputs[0] if kernel.op.type == "Cast" else kernel  # before they were rounded
+        kernel = tf.cast(tf.cast(weights, scale.dtype) * scale, kernel.dtype)
+    if convolve is tf.nn.conv3d:
+        kernel = kernel[None]  # [1, h, w, in, out]
+    y = convolve(x, kernel, strides, padding)
+    return last, y + tf.cast(offset, y.dtype) if norm else y
+
+
+def _is_frame_wise(fold, conv, unfold):
+    """Whether a dense convolution stands between [B, T, H, W, C] -> [B*T, H, W, C] and the way back."""
+    if fold.type != "Reshape" or conv.inputs[1].shape[2] != conv.inputs[0].shape[-1]:
+        return False
+    before, after = fold.inputs[0].shape, unfold.outputs[0].shape
+    if before.rank != 5 or after.rank != 5 or None in (*before[1:], *after[1:]):
+        return False
+    folded = conv.inputs[0].shape[1:], conv.outputs[0].shape[1:]
+    return (before[2:], after[2:], before[1]) == (*folded, after[1])
+
+
+def _norm_after(operation, channels):
+    """The scale, the offset and the last operation of x * scale + offset, in float32 or in casts to it."""
+    cast = _only_reader(operation, "Cast")
+    product = _only_reader(cast or operation, "Mul")
+    total = product and _only_reader(product, "AddV2")
+    last = _only_reader(total, "Cast") if total and cast else total
+    if last is None:
+        return None
+    scale = _other_input(product, cast or operation)
+    offset = _other_input(total, product)
+    same_dtype = last.outputs[0].dtype == operation.outputs[0].dtype
+    return (scale, offset, last) if same_dtype and scale.shape == offset.shape == channels else None
+
+
+def _only_reader(operation, kind):
+    readers = operation.outputs[0].consumers()
+    return readers[0] if len(readers) == 1 and readers[0].type == kind else None
+
+
+def _other_input(operation, known):
+    left, right = operation.inputs
+    return right if left.op is known else left
+
+
+def _pass_on(node, tensor):
+    """Makes a node of a graph hand on a tensor."""
+    node.op = "Identity"
+    node.input[:] = [tensor.name]
+    node.attr.clear()
+    node.attr["T"].type = tensor.dtype.as_datatype_enum
+
+
+def _write(graph_def, inputs, outputs, directory):
+    """Writes a graph as a SavedModel; its nodes that no output needs are left out."""
+    imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=""), [])
+    tensor = imported.graph.get_tensor_by_name
+    signature = imported.prune(
+        [tensor(name) for name in inputs], {key: tensor(name) for key, name in outputs.items()}
+    )
+    parent = os.path.dirname(os.path.abspath(directory))
+    os.makedirs(parent, exist_ok=True)
+    partial = tempfile.mkdtemp(prefix=".partial-", dir=parent)
+    try:
+        tf.saved_model.save(tf.Module(), partial, signatures={_SIGNATURE: signature})
+        os.chmod(partial, 0o755)
+        os.rename(partial, directory)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def main(arguments=None):
+    """Parses the command line and freezes."""
+    parser = argparse.ArgumentParser(prog="python -m savedmodels.freeze", description=__doc__.split("\n")[0])
+    parser.add_argument("--savedmodel", required=True, help="directory of the SavedModel to read")
+    parser.add_argument("--output", required=True, help="directory of the SavedModel to write")
+    options = parser.parse_args(arguments)
+    try:
+        count = freeze(options.savedmodel, options.output)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(f"wrote {options.output}; convolutions rewritten: {count}")
+
+
+if __name__ == "__main__":
+    main()
