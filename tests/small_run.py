@@ -75,9 +75,18 @@ def run_module(*arguments):
     return run_python("-m", *arguments)
 
 
+# A shell that starts a job in its background lets it, and all that it starts, ignore interrupts.
+_INTERRUPTIBLE = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+del sys.argv[0]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
 def start_module(*arguments):
-    """Starts `python -m` from the project's root; returns the running process."""
-    command = [sys.executable, "-u", "-m", *map(str, arguments)]
+    """Starts `python -m` from the project's root, as in a terminal; returns the running process."""
+    command = [sys.executable, "-u", "-c", _INTERRUPTIBLE, *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 

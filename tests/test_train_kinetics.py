@@ -143,8 +143,11 @@ def test_an_interrupt_ends_the_run_at_once(finished_run, tmp_path):
         while b"Epoch 2/" not in process.stdout.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        process.stdout.read()
-        assert process.wait(timeout=30) != 0
+        try:
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert process.returncode != 0
 
 
 TWO_DEVICES = """
