@@ -151,7 +151,9 @@ def _write(graph_def, inputs, outputs, directory):
     os.makedirs(parent, exist_ok=True)
     partial = tempfile.mkdtemp(prefix=".partial-", dir=parent)
     try:
-        tf.saved_model.save(tf.Module(), partial, signatures={_SIGNATURE: signature})
+        # The gradients of the blocks' own reach into the graph that this one was made from.
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(tf.Module(), partial, signatures={_SIGNATURE: signature}, options=options)
         os.chmod(partial, 0o755)
         os.rename(partial, directory)
     except BaseException:

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import layers
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from keras_nonlocal import TemporalShift
+from keras_nonlocal import NonLocal, RegionNonLocal, TemporalShift
 from keras_nonlocal.frame_wise import FrameWise
 from savedmodels.freeze import freeze, main
 from savedmodels.signatures import classify
@@ -181,3 +181,12 @@ def test_the_program_writes_all_or_nothing(tmp_path, monkeypatch, capsys):
     main(arguments)
     assert "convolutions rewritten: 0" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["1"]
+
+
+def test_blocks_with_gradients_of_their_own(tmp_path):
+    clips = keras.Input((2, 8, 8, 6))
+    x = RegionNonLocal((3, 3, 3), subsample=None)(NonLocal()(convolution(clips, 8, 3, padding="same")))
+    model = randomised(keras.Model(clips, layers.GlobalAveragePooling3D()(x)))
+    exported, made, count = frozen(model, tmp_path)
+    assert count > 0
+    assert_same_answers(exported, made, (2, 8, 8, 6))
