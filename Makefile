@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Without TensorFlow: what passes there needs none.
 BACKENDS := .venv-backends
+# With an older protobuf, which Apache Beam wants.
+BEAM := .venv-beam
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # Compiling takes most of the time of the tests on JAX, and half of that with these. Level 0 gives wrong gradients.
 QUICK_XLA := XLA_FLAGS="--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1"
@@ -13,7 +15,7 @@ define check_python
   f"Expected Python 3.11 to 3.13. Received {v[0]}.{v[1]}. Try: make PYTHON=python3.11")'
 endef
 
-.PHONY: demo test test-backends lint bench clean
+.PHONY: demo test test-backends test-beam lint bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m train.demo
@@ -25,13 +27,16 @@ test-backends: $(BACKENDS)/installed
 	$(QUICK_XLA) KERAS_BACKEND=jax $(BACKENDS)/bin/python -m pytest tests/test_keras_nonlocal_*.py
 	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest tests/test_keras_nonlocal_*.py
 
+test-beam: $(BEAM)/installed
+	$(BEAM)/bin/python -m pytest tests/test_pipelines_prepare.py tests/test_pipelines_builders.py -k 'beam or command_line'
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[bench]' --constraint constraints.txt
-	for name in blocks inference decoding; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in blocks inference decoding augmentation records pipeline; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 $(VENV)/installed: setup.cfg constraints.txt
 	$(check_python)
@@ -45,5 +50,11 @@ $(BACKENDS)/installed: constraints.txt
 	$(BACKENDS)/bin/python -m pip install --quiet keras numpy jax torch pytest --constraint constraints.txt
 	touch $@
 
+$(BEAM)/installed: setup.cfg constraints-beam.txt
+	$(check_python)
+	$(PYTHON) -m venv $(BEAM)
+	$(BEAM)/bin/python -m pip install --quiet --editable '.[beam]' dill pytest --constraint constraints-beam.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(BACKENDS) build dist runs *.egg-info
+	rm -rf $(VENV) $(BACKENDS) $(BEAM) build dist runs *.egg-info

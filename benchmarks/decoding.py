@@ -1,24 +1,34 @@
-"""Clips per second that one core decodes from a 10 s H.264 video of 340x256 at 30 frames a second.
+"""Clips per second from a 10 s H.264 video of 340x256 at 30 frames a second, beside PyAV itself and decord.
 
-python benchmarks/decoding.py [--repeats=5]
+python benchmarks/decoding.py [--rounds=9]
 
 Two ways to take 8 frames, spread over the whole video or over a window of 64 frames at a random place, in
-videos with a key frame every 12 s (that is, only the first frame, as x264 likes it) and every second.
+videos with a key frame every 12 s (that is, only the first frame, as x264 likes it) and every second; on one
+core, and by two threads on two. "PyAV" is the least that it takes to decode the same frames exactly when the
+times of all frames and key frames are known beforehand: seek to the key frame, decode up to the wanted one.
+decord is 0.6.0 where it is installed. All take turns; ratios are medians over the rounds.
 """
 
 import argparse
+import functools
 import os
 import statistics
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import av
 import numpy as np
 
-from pipelines.clips import clip_generator, dense_training_clip, segment_training_clip
 from pipelines.decode import decode_frames
+from pipelines.isolation import IsolatedDecoder
 
-FPS, SECONDS, WIDTH, HEIGHT, CLIPS = 30, 10, 340, 256, 10
+try:
+    import decord
+except ImportError:
+    decord = None
+
+FPS, SECONDS, WIDTH, HEIGHT, CLIP_FRAMES, CLIPS = 30, 10, 340, 256, 8, 4
 
 
 def write_video(path, key_every_frames):
@@ -38,30 +48,111 @@ def write_video(path, key_every_frames):
         container.mux(stream.encode())
 
 
-def main():
-    """Times rounds of clips, the four cases in turns, and prints the medians."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--repeats", type=int, default=5)
-    repeats = parser.parse_args().repeats
-    ways = {"8 of the whole video": segment_training_clip, "8 of a 64-frame window": dense_training_clip}
+def whole(generator):
+    """Returns one frame of each of 8 parts of the video."""
+    length = FPS * SECONDS // CLIP_FRAMES
+    return np.arange(CLIP_FRAMES) * length + generator.integers(length, size=CLIP_FRAMES)
+
+
+def window(generator):
+    """Returns every eighth frame of 64."""
+    return generator.integers(FPS * SECONDS - 63) + np.arange(CLIP_FRAMES) * 8
+
+
+WAYS = {"8 of the whole video": whole, "8 of a 64-frame window": window}
+
+
+def decode_with_pyav(path, numbers, key_every_frames):
+    """Returns the frames, with no regard to anything that a file could hold but this benchmark's do not."""
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "NONE"
+        ticks = round(1 / (stream.average_rate * stream.time_base))
+        pictures, position = [], None
+        for number in numbers.tolist():
+            key = number // key_every_frames * key_every_frames
+            if position is None or key > position + 8:
+                container.seek(stream.start_time + key * ticks, stream=stream)
+                frames, position = container.decode(stream), key
+            while position <= number:
+                frame, position = next(frames), position + 1
+            pictures.append(frame.to_ndarray(format="rgb24"))
+        return np.stack(pictures)
+
+
+def decode_with_decord(path, numbers, key_every_frames):
+    """Returns the frames as decord gives them, one thread to a video."""
+    return decord.VideoReader(path, num_threads=1).get_batch(numbers.tolist()).asnumpy()
+
+
+def clips_per_second(decode, choices, threads):
+    """Returns the rate at which `threads` threads decode a list of frame numbers."""
+    start = time.perf_counter()
+    if threads == 1:
+        for numbers in choices:
+            decode(numbers)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(decode, choices))
+    return len(choices) / (time.perf_counter() - start)
+
+
+def measure(rounds, threads, isolated):
+    """Returns {(way, seconds between key frames): {decoder: rate of each round}}."""
     rates = {}
     with tempfile.TemporaryDirectory() as directory:
-        paths = {seconds: os.path.join(directory, f"{seconds}.mp4") for seconds in (12, 1)}
-        for seconds, path in paths.items():
+        for seconds in (12, 1):
+            path = os.path.join(directory, f"{seconds}.mp4")
             write_video(path, seconds * FPS)
-        for repeat in range(repeats):
-            for what, choose in ways.items():
-                for seconds, path in paths.items():
-                    start = time.perf_counter()
-                    for clip in range(CLIPS):
-                        generator = clip_generator(0, repeat, clip)
-                        decode_frames(path, lambda n, c=choose, g=generator: c(n, 8, g))
-                    rate = CLIPS / (time.perf_counter() - start)
-                    rates.setdefault((what, seconds), []).append(rate)
-    print(f"{'clips/s, one core':<24}{'key frame every 12 s':>22}{'every 1 s':>12}")
-    for what in ways:
-        far, near = (statistics.median(rates[what, seconds]) for seconds in (12, 1))
-        print(f"{what:<24}{far:>22.1f}{near:>12.1f}")
+            others = {"PyAV": decode_with_pyav} | ({"decord": decode_with_decord} if decord else {})
+            decoders = {"ours": functools.partial(decode_frames, path)}
+            decoders["isolated"] = functools.partial(isolated, path)
+            for name, decode in others.items():
+                decoders[name] = functools.partial(decode, path, key_every_frames=seconds * FPS)
+            for what, choose in WAYS.items():
+                for number in range(rounds + 1):
+                    choices = [
+                        choose(np.random.default_rng([number, clip])) for clip in range(CLIPS * threads)
+                    ]
+                    for name, decode in decoders.items():
+                        rate = clips_per_second(decode, choices, threads)
+                        if number:  # The first round warms up.
+                            rates.setdefault((what, seconds), {}).setdefault(name, []).append(rate)
+    return rates
+
+
+def print_table(rates, title):
+    """Prints a line for each case: clips a second, and how many times the others' ours is."""
+    names = list(next(iter(rates.values())))
+    others = [name for name in names if name not in ("ours", "isolated")]
+    ratios = [(f"ours/{name}", "ours", name) for name in others] + [("isol./ours", "isolated", "ours")]
+    print(f"{title:<24}{'key frame':>10}" + "".join(f"{name:>10}" for name in names), end="")
+    print("".join(f"{label:>13}" for label, *_ in ratios))
+    for (what, seconds), rate in rates.items():
+        line = f"{what:<24}{f'every {seconds} s':>10}"
+        line += "".join(f"{statistics.median(rate[name]):>10.1f}" for name in names)
+        for _, one, other in ratios:
+            line += f"{statistics.median(a / b for a, b in zip(rate[one], rate[other], strict=True)):>13.2f}"
+        print(line)
+
+
+def main():
+    """Measures on one core and on two, and prints both tables."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=9)
+    rounds = parser.parse_args().rounds
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    single = {}
+    for threads in (1,) if len(cores) == 1 else (1, 2):
+        if cores:
+            os.sched_setaffinity(0, cores[:threads])
+        with IsolatedDecoder(workers=threads) as isolated:
+            rates = measure(rounds, threads, isolated)
+        print_table(rates, f"clips/s, {threads} thread{'s' * (threads > 1)}")
+        for case, rate in rates.items():
+            single.setdefault(case, []).append(statistics.median(rate["ours"]))
+    if len(cores) != 1:
+        print("ours, 2 threads / 1:", ", ".join(f"{two / one:.2f}" for one, two in single.values()))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Clip operations: one draw per clip, so that every frame of it is treated alike.
 
-Frames are uint8 [T, H, W, 3]; the random operations take a `seed`, an integer tensor [2] as of
-`tf.random.stateless_uniform`, and the same seed always gives the same result.
+Clips are uint8 [T, H, W, 3], of any T, H and W, and stay uint8, rounded, until `normalise`. The random
+operations take a `seed`, an integer tensor [2] as of `tf.random.stateless_uniform`, and the same seed
+always gives the same result. What an operation draws, a `..._box`, is a function of its own: from
+it, each pixel of the result can be told.
 """
 
 import numpy as np
@@ -11,13 +13,12 @@ import tensorflow as tf
 _CROP_OFFSETS = np.array(
     [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2), (0, 2), (2, 0), (4, 2), (2, 4), (1, 1), (1, 3), (3, 1), (3, 3)]
 )
+# Boxes drawn by area and aspect before giving up, as in torchvision.
+_CANDIDATES = 10
 
 
 def multi_scale_crop(frames, size, seed, scales=(1.0, 0.875, 0.75, 0.66)):
     """Crops at a random one of a few sizes and 13 places, and resizes to a square (TSN; TSM and RNL).
-
-    Height and width are the short side times two scales that are at most one step apart; a length
-    less than 3 pixels from `size` becomes `size`.
 
     Args:
         frames: uint8 [T, H, W, 3].
@@ -26,34 +27,199 @@ def multi_scale_crop(frames, size, seed, scales=(1.0, 0.875, 0.75, 0.66)):
         scales: Descending fractions of the short side, in (0, 1].
 
     Returns:
-        float32 [T, size, size, 3] in [0, 255].
+        uint8 [T, size, size, 3].
     """
-    shape = tf.shape(frames)
-    short_side = tf.cast(tf.minimum(shape[1], shape[2]), tf.float32)
-    lengths = tf.cast(short_side * tf.constant(scales, tf.float32), tf.int32)
+    return crop_and_resize(frames, *multi_scale_box(tf.shape(frames)[1:3], size, seed, scales), size)
+
+
+def multi_scale_box(shape, size, seed, scales=(1.0, 0.875, 0.75, 0.66)):
+    """Draws the box of `multi_scale_crop` in a frame of `shape` (height, width).
+
+    Height and width are the short side times two scales that are at most one step apart; a length
+    less than 3 pixels from `size` becomes `size`, and none exceeds the frame.
+
+    Returns:
+        (corner, extent): int32 [2] (top, left) and int32 [2] (height, width), in pixels.
+    """
+    shape = tf.convert_to_tensor(shape)
+    # In double precision, as in the authors' Python: single precision makes 63 of 0.7 * 90, which is 62.
+    lengths = tf.cast(tf.cast(tf.reduce_min(shape), tf.float64) * tf.constant(scales, tf.float64), tf.int32)
     lengths = tf.where(tf.abs(lengths - size) < 3, size, lengths)
     pairs = [(i, j) for i in range(len(scales)) for j in range(len(scales)) if abs(i - j) <= 1]
     draws = tf.random.stateless_uniform([2], seed)
-    pair = tf.constant(pairs)[tf.cast(draws[0] * len(pairs), tf.int32)]
-    extent = tf.minimum(tf.gather(lengths, pair), shape[1:3])  # Height and width.
-    place = tf.constant(_CROP_OFFSETS, tf.int32)[tf.cast(draws[1] * len(_CROP_OFFSETS), tf.int32)]
-    corner = (shape[1:3] - extent) // 4 * place
-    return crop_and_resize(frames, corner, extent, size)
+    extent = tf.minimum(tf.gather(lengths, tf.constant(pairs)[_whole(draws[0], len(pairs))]), shape)
+    place = tf.constant(_CROP_OFFSETS, tf.int32)[_whole(draws[1], len(_CROP_OFFSETS))]
+    return (shape - extent) // 4 * place, extent
+
+
+def scale_jitter_crop(frames, size, seed, short_sides=(256, 320)):
+    """Scales the short side to a random length and crops a square at a random place (FAIR; NL).
+
+    Both at once: the square that the crop would show is cut from the frames as they are, see
+    `scale_jitter_box`, and resized.
+
+    Args:
+        frames: uint8 [T, H, W, 3].
+        size: Side of the result in pixels.
+        seed: Integer tensor [2].
+        short_sides: Shortest and longest length of the scaled short side in pixels, both included;
+            at least `size`.
+
+    Returns:
+        uint8 [T, size, size, 3].
+
+    Raises:
+        ValueError: The short side may become shorter than the crop.
+    """
+    return crop_and_resize(frames, *scale_jitter_box(tf.shape(frames)[1:3], size, seed, short_sides), size)
+
+
+def scale_jitter_box(shape, size, seed, short_sides=(256, 320)):
+    """Draws the box of `scale_jitter_crop` in a frame of `shape` (height, width).
+
+    With an integer s, uniform over `short_sides`, and the short side m of the frame, the box is a
+    square of size * m / s pixels, rounded, at a place that is uniform over those where it fits.
+
+    Returns:
+        (corner, extent): int32 [2] (top, left) and int32 [2] (height, width), in pixels.
+    """
+    shortest, longest = short_sides
+    if not 0 < size <= shortest <= longest:
+        raise ValueError(
+            "Expected a range of lengths of the short side that hold the crop. Received "
+            f"short_sides={short_sides}, size={size}. Try: short_sides=({size}, {round(1.25 * size)})."
+        )
+    shape = tf.convert_to_tensor(shape)
+    draws = tf.random.stateless_uniform([3], seed)
+    scaled = shortest + _whole(draws[0], longest - shortest + 1)
+    length = (2 * size * tf.reduce_min(shape) + scaled) // (2 * scaled)
+    extent = tf.stack([length, length])
+    return _whole(draws[1:], shape - extent + 1), extent
+
+
+def random_resized_crop(frames, size, seed, area=(0.08, 1.25), aspect=(3 / 4, 4 / 3)):
+    """Crops a box of random area and aspect and resizes it to a square (CGNL).
+
+    Args:
+        frames: uint8 [T, H, W, 3].
+        size: Side of the result in pixels.
+        seed: Integer tensor [2].
+        area: Least and largest area of the box, as fractions of the frame's; above 1 is allowed.
+        aspect: Least and largest width / height of the box.
+
+    Returns:
+        uint8 [T, size, size, 3].
+
+    Raises:
+        ValueError: A range is empty or not positive.
+    """
+    return crop_and_resize(frames, *random_resized_box(tf.shape(frames)[1:3], seed, area, aspect), size)
+
+
+def random_resized_box(shape, seed, area=(0.08, 1.25), aspect=(3 / 4, 4 / 3)):
+    """Draws the box of `random_resized_crop` in a frame of `shape` (height, width).
+
+    The area is uniform in its range, the aspect uniform on a logarithmic scale. Ten boxes are drawn,
+    each with a place that is uniform over those where it fits, and the first one within the frame
+    counts (so areas above 1 are drawn again). If none fits, it is the square of the short side in
+    the middle. The draws are those of torchvision's `RandomResizedCrop`.
+
+    Returns:
+        (corner, extent): int32 [2] (top, left) and int32 [2] (height, width), in pixels.
+    """
+    shape = tf.convert_to_tensor(shape)
+    fits, corner, extent = _first_box_that_fits(shape, seed, area, aspect)
+    square = tf.repeat(tf.reduce_min(shape), 2)
+    return tf.where(fits, corner, (shape - square) // 2), tf.where(fits, extent, square)
 
 
 def crop_and_resize(frames, corner, extent, size):
     """Cuts a box of `extent` (height, width) at `corner` (top, left) and resizes it bilinearly.
 
+    Centres of pixels are at halves: row y of the result shows row (y + 0.5) * height / size - 0.5 of
+    the box. A box of the wanted size is not touched.
+
     Returns:
-        float32 [T, size, size, 3] in [0, 255].
+        uint8 [T, size, size, 3].
     """
     box = frames[:, corner[0] : corner[0] + extent[0], corner[1] : corner[1] + extent[1]]
-    return tf.ensure_shape(tf.image.resize(box, (size, size)), (None, size, size, 3))
+    pixels = tf.cond(
+        tf.reduce_all(tf.equal(extent, size)),
+        lambda: box,
+        lambda: tf.cast(tf.image.resize(box, (size, size)) + 0.5, tf.uint8),
+    )
+    return tf.ensure_shape(pixels, (None, size, size, 3))
 
 
 def random_flip(clip, seed):
-    """Mirrors the whole clip [T, H, W, 3] left to right with probability one half."""
-    return tf.cond(tf.random.stateless_uniform([], seed) < 0.5, lambda: tf.reverse(clip, [2]), lambda: clip)
+    """Mirrors the whole clip [T, H, W, 3] left to right with probability one half.
+
+    Returns:
+        (clip, flipped): the clip, and whether it is mirrored, a boolean scalar.
+    """
+    clip, flipped = tf.convert_to_tensor(clip), tf.random.stateless_uniform([], seed) < 0.5
+    return tf.cond(flipped, lambda: mirror(clip), lambda: clip), flipped
+
+
+def mirror(clip):
+    """Returns a clip [T, H, W, 3] with left and right exchanged."""
+    # TensorFlow has a fast way for three axes, of which the last is colour.
+    rows = tf.reshape(clip, tf.concat([[-1], tf.shape(clip)[2:]], axis=0))  # [T*H, W, 3]
+    return tf.ensure_shape(tf.reshape(tf.reverse(rows, [1]), tf.shape(clip)), clip.shape)
+
+
+def random_erasing(clip, seed, probability=0.25, area=(0.02, 1 / 3), aspect=(0.3, 10 / 3), colour=None):
+    """Covers a random box, the same in all frames (Zhong et al. 2020).
+
+    Args:
+        clip: uint8 [T, H, W, 3].
+        seed: Integer tensor [2].
+        probability: How often a clip is touched at all, in [0, 1].
+        area: Least and largest area of the box, as fractions of the frame's.
+        aspect: Least and largest width / height of the box.
+        colour: Three levels of 0-255 that fill the box, such as the mean colour of the data set. None
+            fills it with noise, uniform for each pixel and channel, the same in all frames.
+
+    Returns:
+        uint8 [T, H, W, 3].
+
+    Raises:
+        ValueError: A range is empty or not positive, or the probability is none.
+    """
+    clip = tf.convert_to_tensor(clip)
+    shape = tf.shape(clip)[1:3]
+    corner, extent = erasing_box(shape, seed, probability, area, aspect)
+
+    def covered():
+        rows, columns = tf.range(shape[0])[:, None, None], tf.range(shape[1])[:, None]
+        inside = (rows >= corner[0]) & (rows < corner[0] + extent[0])
+        inside &= (columns >= corner[1]) & (columns < corner[1] + extent[1])
+        inside = tf.repeat(tf.cast(inside, tf.uint8), 3, axis=2)  # [H, W, 3]
+        if colour is None:
+            noise_seed = tf.random.split(seed, 2)[1]
+            patch = tf.random.stateless_uniform(tf.shape(inside), noise_seed, 0, 256, tf.int32)
+        else:
+            patch = tf.round(colour)
+        return clip * (1 - inside) + inside * tf.cast(patch, tf.uint8)
+
+    return tf.cond(extent[0] > 0, covered, lambda: clip)
+
+
+def erasing_box(shape, seed, probability=0.25, area=(0.02, 1 / 3), aspect=(0.3, 10 / 3)):
+    """Draws the box of `random_erasing` in a frame of `shape` (height, width), as `random_resized_box` does.
+
+    Returns:
+        (corner, extent): int32 [2] (top, left) and int32 [2] (height, width), in pixels; the extent is
+        (0, 0) if nothing is to be covered, or no box fits.
+    """
+    if not 0 <= probability <= 1:
+        raise ValueError(
+            f"Expected a probability in [0, 1]. Received probability={probability}. Try: probability=0.25."
+        )
+    box_seed = tf.random.split(seed, 2)[0]
+    fits, corner, extent = _first_box_that_fits(tf.convert_to_tensor(shape), box_seed, area, aspect)
+    fits &= tf.random.stateless_uniform([], seed) < probability
+    return corner, tf.where(fits, extent, 0)
 
 
 def square_crops(frames, size, crops):
@@ -65,15 +231,66 @@ def square_crops(frames, size, crops):
         crops: 1 or 3.
 
     Returns:
-        float32 [crops, T, size, size, 3] in [0, 255].
+        uint8 [crops, T, size, size, 3].
+
+    Raises:
+        ValueError: There are other than 1 or 3 crops.
     """
+    if crops not in (1, 3):
+        raise ValueError(f"Expected 1 or 3 crops. Received crops={crops}. Try: crops=3.")
+    frames = tf.convert_to_tensor(frames)
     free = tf.shape(frames)[1:3] - size
     middle, along = free // 2, tf.stack([free[0] > free[1], free[0] <= free[1]])
     corners = [tf.where(along, free * place // 2, middle) for place in {1: [1], 3: [0, 1, 2]}[crops]]
     views = [frames[:, corner[0] : corner[0] + size, corner[1] : corner[1] + size] for corner in corners]
-    return tf.cast(tf.ensure_shape(tf.stack(views), (crops, None, size, size, 3)), tf.float32)
+    return tf.ensure_shape(tf.stack(views), (crops, None, size, size, 3))
+
+
+def scale_short_side(frames, size):
+    """Resizes frames uint8 [T, H, W, 3] bilinearly to a short side of `size` pixels, the aspect kept."""
+    shape = tf.shape(frames)[1:3]
+    scaled = tf.cast(tf.round(shape * size / tf.reduce_min(shape)), tf.int32)
+    return tf.cond(
+        tf.reduce_min(shape) == size,
+        lambda: frames,
+        lambda: tf.cast(tf.round(tf.image.resize(frames, scaled)), tf.uint8),
+    )
 
 
 def normalise(clip, mean, std):
-    """Returns (clip - mean) / std per channel, `mean` and `std` in the units of the clip."""
-    return (clip - tf.constant(mean, tf.float32)) / tf.constant(std, tf.float32)
+    """Returns (clip - mean) / std per channel as float32, `mean` and `std` in the units of the clip.
+
+    Args:
+        clip: uint8 or float [..., W, 3].
+        mean: Three channel means.
+        std: Three channel deviations.
+    """
+    shape = tf.shape(clip)
+    rows = tf.cast(tf.reshape(clip, [-1, 3 * shape[-2]]), tf.float32)  # [T*H, W*3]
+    # Whole rows at a time: broadcasting three numbers over the last axis takes four times as long.
+    mean, std = (tf.tile(tf.constant(numbers, tf.float32), [shape[-2]]) for numbers in (mean, std))
+    return tf.ensure_shape(tf.reshape((rows - mean) / std, shape), clip.shape)
+
+
+def _first_box_that_fits(shape, seed, area, aspect):
+    """Draws boxes of an area and an aspect within ranges; returns (whether one fits, corner, extent)."""
+    for name, (least, largest) in (("area", area), ("aspect", aspect)):
+        if not 0 < least <= largest:
+            raise ValueError(
+                f"Expected a range of positive numbers, the least one first. Received {name}="
+                f"({least}, {largest}). Try: {name}=(0.3, 1.0)."
+            )
+    draws = tf.random.stateless_uniform([_CANDIDATES, 4], seed)
+    fractions = area[0] + draws[:, 0] * (area[1] - area[0])
+    aspects = aspect[0] * (aspect[1] / aspect[0]) ** draws[:, 1]
+    areas = fractions * tf.cast(shape[0] * shape[1], tf.float32)
+    extents = tf.sqrt(tf.stack([areas / aspects, areas * aspects], axis=1))  # [candidates, 2]
+    extents = tf.cast(tf.round(extents), tf.int32)
+    fit = tf.reduce_all((extents >= 1) & (extents <= shape), axis=1)
+    first = tf.argmax(fit)
+    return fit[first], _whole(draws[first, 2:], shape - extents[first] + 1), extents[first]
+
+
+def _whole(draw, count):
+    """Turns uniform draws in [0, 1) into integers in [0, count)."""
+    return tf.cast(draw * tf.cast(count, tf.float32), tf.int32)

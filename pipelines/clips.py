@@ -1,44 +1,72 @@
 """Which frames make a clip: arithmetic on frame numbers, with no video in sight.
 
-Every function takes `num_frames`, the number of frames n in the video, and `clip_frames`, the
-number T in a clip, and returns 0-based frame numbers in [0, n). A video shorter than the window
-wraps around, as in the released code of TSM and RNL.
+The sampling functions take `num_frames`, the number of frames n in the video, and `clip_frames`, the
+number T in a clip, and return 0-based frame numbers in [0, n). Those for training take `draws` too, T
+whole numbers uniform in [0, 2^31): what is random is drawn by the caller. They compute with NumPy
+integers and with TensorFlow's, in graphs too, and give both the same numbers.
+
+| paper | sampling |
+| --- | --- |
+| I3D; TSM and RNL on Kinetics | dense, window of 64, T = 8 or 16 |
+| NL (FAIR): 64 consecutive frames, every second or every 8th | dense, window of 64, T = 32 or 8 |
+| BAT: 8 frames, stride 8 | dense, window of 64, T = 8 |
+| TSN; TSM and RNL on Something-Something | segments |
 """
 
 import numpy as np
+import tensorflow as tf
+
+SHORT = ("loop", "hold")
 
 
-def clip_generator(seed, epoch, index, attempt=0):
-    """Returns the random generator of one clip: a pure function of its four numbers.
+def candidates(seconds, start=None, end=None, fps=0.0):
+    """Returns the numbers of the frames among which a clip may choose.
 
     Args:
-        seed: The run's seed, >= 0.
-        epoch: 0-based epoch.
-        index: 0-based position of the clip within the epoch.
-        attempt: 0, or the number of unreadable videos that this clip has met before.
+        seconds: Increasing float array [n], the time of each frame, as the decoder knows it.
+        start: Seconds of the first frame wanted; None for the video's beginning.
+        end: Seconds before which the last frame wanted is shown; None for the video's end.
+        fps: Frames a second to keep, each the nearest to a multiple of 1 / fps after the first one
+            wanted; a video with fewer keeps what it has. 0 keeps all.
+
+    Returns:
+        Increasing integer array, empty if the video has no frame between `start` and `end`.
+
+    >>> candidates(np.arange(100) / 25, start=1.0, end=1.5, fps=5)
+    array([25, 30, 35])
     """
-    return np.random.default_rng([seed, epoch, index, attempt])
+    first = 0 if start is None else np.searchsorted(seconds, start - 1e-6)
+    last = len(seconds) if end is None else np.searchsorted(seconds, end - 1e-6)
+    numbers = np.arange(first, last)
+    if fps == 0 or len(numbers) < 2:
+        return numbers
+    times = seconds[first:last]
+    wanted = times[0] + np.arange(np.floor((times[-1] - times[0]) * fps + 1e-6) + 1) / fps
+    after = np.clip(np.searchsorted(times, wanted), 1, len(times) - 1)
+    return first + np.unique(after - (wanted - times[after - 1] <= times[after] - wanted))
 
 
-def dense_training_clip(num_frames, clip_frames, generator, window=64):
-    """Returns T frames spread over a window at a random place (I3D; TSM and RNL on Kinetics).
+def dense_training_clip(num_frames, clip_frames, draws, window=64, short="loop"):
+    """Returns T frames spread over a window at a random place.
 
-    The start is uniform in [0, P), P = max(1, n - window + 1) and frame i is
-    (start + i * (window // T)) mod n.
+    The start is uniform in [0, P), P = max(1, n - window + 1), and frame i is start + i * (window // T).
+    A video shorter than the window begins again ("loop", as in the released code of TSM and RNL), or
+    stands still at its last frame ("hold").
 
-    >>> dense_training_clip(300, 4, np.random.default_rng(0)) - dense_training_clip(
-    ...     300, 4, np.random.default_rng(0))[0]
+    >>> dense_training_clip(300, 4, draws=np.array([2370, 0, 0, 0]))
     array([ 0, 16, 32, 48])
+    >>> dense_training_clip(40, 4, draws=np.zeros(4, int), short="hold")
+    array([ 0, 16, 32, 39])
     """
-    start = generator.integers(_dense_positions(num_frames, clip_frames, window))
-    return _dense_clip(num_frames, clip_frames, start, window)
+    start = draws[0] % _dense_positions(num_frames, clip_frames, window)
+    return _dense_clip(num_frames, clip_frames, start, window, short)
 
 
-def dense_test_clips(num_frames, clip_frames, clips=10, window=64):
+def dense_test_clips(num_frames, clip_frames, clips=10, window=64, short="loop"):
     """Returns `clips` dense clips, their starts evenly spaced integers over [0, P - 1].
 
     Returns:
-        Integer array [clips, T].
+        Integers [clips, T].
 
     >>> dense_test_clips(66, 4, clips=3)
     array([[ 0, 16, 32, 48],
@@ -46,46 +74,44 @@ def dense_test_clips(num_frames, clip_frames, clips=10, window=64):
            [ 2, 18, 34, 50]])
     """
     last_start = _dense_positions(num_frames, clip_frames, window) - 1
-    starts = [last_start // 2] if clips == 1 else np.linspace(0, last_start, clips).astype(int)
-    return np.stack([_dense_clip(num_frames, clip_frames, start, window) for start in starts])  # [clips, T]
+    starts = np.arange(1) + last_start // 2 if clips == 1 else np.arange(clips) * last_start // (clips - 1)
+    return _dense_clip(num_frames, clip_frames, starts[:, None], window, short)  # [clips, T]
 
 
-def segment_training_clip(num_frames, clip_frames, generator):
-    """Returns one random frame from each of T equal segments (TSN; TSM and RNL on Something-Something).
+def segment_training_clip(num_frames, clip_frames, draws):
+    """Returns one random frame from each of T equal segments.
 
     With a = n // T: if a > 0, frame i is i * a + uniform integer in [0, a). A video of fewer than T
     frames gives frame 0 throughout, as in the released code.
 
-    >>> segment_training_clip(8, 8, np.random.default_rng(0))
-    array([0, 1, 2, 3, 4, 5, 6, 7])
+    >>> segment_training_clip(16, 8, draws=np.array([0, 1, 2, 3, 4, 5, 6, 7]))
+    array([ 0,  3,  4,  7,  8, 11, 12, 15])
     """
     _check(num_frames, clip_frames)
     length = num_frames // clip_frames
-    if length == 0:
-        return np.zeros(clip_frames, int)
-    return np.arange(clip_frames) * length + generator.integers(length, size=clip_frames)
+    return np.arange(clip_frames) * length + draws % _module(num_frames).maximum(length, 1)
 
 
 def segment_test_clips(num_frames, clip_frames, clips=1):
     """Returns `clips` segment clips, at fixed places within the segments of tick = n / T frames.
 
     One clip takes the middle of each segment, floor(tick / 2 + tick * i); two add the segments'
-    beginnings, floor(tick * i); more take the offsets tick * (c + 0.5) / clips.
+    beginnings, floor(tick * i); more take the offsets tick * (c + 0.5) / clips. In whole numbers, so exactly
+    so; the released code computes with floats, and unless T is a power of two it sometimes comes out one
+    frame before.
 
     Returns:
-        Integer array [clips, T].
+        Integers [clips, T].
 
     >>> segment_test_clips(16, 4, clips=2)
     array([[ 2,  6, 10, 14],
            [ 0,  4,  8, 12]])
     """
     _check(num_frames, clip_frames)
-    tick = num_frames / clip_frames
-    if clips <= 2:
-        offsets = np.array([tick / 2, 0.0][:clips])
-    else:
-        offsets = tick * (np.arange(clips) + 0.5) / clips
-    return np.floor(offsets[:, None] + tick * np.arange(clip_frames)).astype(int)  # [clips, T]
+    steps = np.array([1, 0][:clips]) if clips <= 2 else 2 * np.arange(clips) + 1
+    parts = 2 if clips <= 2 else 2 * clips  # The offsets are steps / parts of a tick.
+    places = parts * np.arange(clip_frames) + steps[:, None]  # [clips, T]
+    return num_frames * places // (parts * clip_frames)
 
 
 # How a run samples clips: name -> (a training clip, all test clips of a video).
@@ -102,15 +128,24 @@ def _dense_positions(num_frames, clip_frames, window):
             f"Expected a window of at least as many frames as the clip. Received window={window}, "
             f"clip_frames={clip_frames}. Try: window={clip_frames} or more."
         )
-    return max(1, num_frames - window + 1)
+    return _module(num_frames).maximum(num_frames - window + 1, 1)
 
 
-def _dense_clip(num_frames, clip_frames, start, window):
-    return (start + np.arange(clip_frames) * (window // clip_frames)) % num_frames
+def _dense_clip(num_frames, clip_frames, start, window, short):
+    if short not in SHORT:
+        raise ValueError(f"Expected short to be one of {', '.join(SHORT)}. Received {short!r}. Try: 'loop'.")
+    frames = start + np.arange(clip_frames) * (window // clip_frames)
+    if short == "hold":
+        return _module(num_frames).minimum(frames, num_frames - 1)
+    return frames % num_frames
+
+
+def _module(number):
+    return tf if tf.is_tensor(number) else np
 
 
 def _check(num_frames, clip_frames):
-    if num_frames < 1 or clip_frames < 1:
+    if clip_frames < 1 or (not tf.is_tensor(num_frames) and num_frames < 1):
         raise ValueError(
             "Expected at least one frame in the video and in the clip. Received "
             f"num_frames={num_frames}, clip_frames={clip_frames}. Try: leave the video out."

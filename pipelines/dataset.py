@@ -1,20 +1,29 @@
-"""Composes `tf.data`: the only place where manifests, clips, decoding and augmentation meet."""
+"""Composes `tf.data`: the only place where videos, clips and augmentation meet.
+
+A source has a `manifest` and a `fetch(row, sample, draws)`, which gives the chosen frames of a row inside a
+graph: `VideoFiles` decodes in Python, `pipelines.records.Records` needs none.
+"""
 
 import contextlib
 import dataclasses
 import gc
 import traceback
 
-import numpy as np
 import tensorflow as tf
 
 from pipelines import augment
-from pipelines.bad_videos import BadVideo, TooManyBadVideos
-from pipelines.clips import clip_generator
-from pipelines.decode import decode_frames
+from pipelines.account import BadVideo
+from pipelines.labels import check_flip, clip_labels
+from pipelines.order import Order
+from pipelines.video_files import VideoFiles
 
 # Draws of another video in the place of a bad one; so many misses mean that hardly one is readable.
 _MOST_ATTEMPTS = 1000
+# The reason for a bad video that the source did not enter itself.
+_DAMAGED_RECORD = "its record is damaged"
+
+# Graphs are written as such, and what they call of Python is not to be rewritten.
+_plainly = tf.autograph.experimental.do_not_convert
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,134 +44,170 @@ class ClipFormat:
 
 
 def training_clips(
-    manifest,
+    source,
     clip_format,
     *,
-    choose,
-    short_side,
-    scales,
+    sample,
+    transform,
     flip,
     batch_size,
     epochs,
     seed,
-    bad_videos,
-    first_epoch=0,
-    decode=decode_frames,
+    account,
+    repeats=1,
+    mix=None,
+    first_step=0,
+    workers=tf.data.AUTOTUNE,
+    service="",
 ):
     """Returns the batches of all epochs, each clip a pure function of (seed, epoch, index).
 
-    An epoch is a permutation of the videos, cut to whole batches. A bad video is entered in
-    `bad_videos` and its place is taken by another one, drawn from the same numbers, so the count of
-    batches and every other clip stay as they were.
+    An epoch is a permutation of the videos, cut to whole batches. A bad video is entered in the
+    account and its place is taken by another one, drawn from the same numbers and counted as such, so the
+    number of batches and every other clip stay as they were.
 
     Args:
-        manifest: A `Manifest` of at least `batch_size` videos.
+        source: A source of at least `batch_size / repeats` videos.
         clip_format: A `ClipFormat`.
-        choose: Function (num_frames, clip_frames, generator) -> frame numbers, as in `pipelines.clips`.
-        short_side: Side in pixels to which the frames' short side is scaled before cropping.
-        scales: Scales of `augment.multi_scale_crop`.
-        flip: Whether to mirror half of the clips.
+        sample: Function (num_frames, clip_frames, draws) -> frame numbers, as in `pipelines.clips`.
+        transform: Function (uint8 frames [T, H, W, 3], seed=int32 [2]) -> uint8 [T, size, size, 3].
+        flip: Whether to mirror half of the clips. Where left is not right, the label changes with it.
         batch_size: Clips in a batch B, over all devices.
         epochs: Total number of epochs.
-        seed: Integer >= 0.
-        bad_videos: A `BadVideos`; more than it allows end the iteration with an error.
-        first_epoch: Epoch to begin with.
-        decode: A decoder, see `pipelines.decode`.
+        seed: Integer in [0, 2^31).
+        account: The `Account` of the source's manifest; more bad videos than it allows end the iteration
+            with an error.
+        repeats: Clips of each video in a batch (repeated augmentation, Hoffer et al. 2020): the same
+            frames, each clip with a transform of its own. An epoch has as many times more steps.
+        mix: Function (float clips, float labels [B, K], seed [2]) -> the same, as in `pipelines.mixing`;
+            labels are then vectors.
+        first_step: Number of the batch to begin with, counted over all epochs.
+        workers: Clips made in parallel; by default as many as pay.
+        service: Address of a tf.data service, `grpc://HOST:PORT`, that makes the batches; the source has to
+            be records. Batches are the same ones, but may arrive in another order.
 
     Returns:
-        `tf.data.Dataset` of (float32 [B, T, size, size, 3], int32 [B]).
+        `tf.data.Dataset` of (float32 [B, T, size, size, 3], labels): int32 [B], or float32 [B, K] if the
+        manifest has several labels a video or `mix` is given.
 
     Raises:
-        ValueError: There are fewer videos than `batch_size`.
+        ValueError: There are fewer videos than a batch shows, `batch_size` is no multiple of `repeats`,
+            flips would make labels wrong, or the source cannot be sent to a service.
     """
-    videos = manifest.videos
-    clips_per_epoch = steps_per_epoch(manifest, batch_size) * batch_size
+    manifest = source.manifest
+    check_flip(manifest, flip)
+    steps = steps_per_epoch(manifest, batch_size, repeats)
+    videos_per_step = batch_size // repeats
+    order = Order(len(manifest), steps * videos_per_step, seed)
+    labels_of = clip_labels(manifest, vectors=mix is not None)
 
-    # A video known to be bad is tried again: its damage may lie beside the frames of this clip, and what a
-    # clip shows must not depend on what other clips have met.
-    def load(epoch, index, row):
-        for attempt in range(_MOST_ATTEMPTS):
-            generator = clip_generator(seed, int(epoch), int(index), attempt)
-            video = videos[row if attempt == 0 else generator.integers(len(videos))]
-            try:
-                frames = decode(
-                    video.path,
-                    lambda n, generator=generator: choose(n, clip_format.frames, generator),
-                    short_side,
-                )
-                return frames, np.int32(video.label), generator.integers(2**31, size=4, dtype=np.int32)
-            except BadVideo as bad:
-                bad_videos.add(bad)
-                bad_videos.check()
-        raise TooManyBadVideos(f"Expected a readable video. Received {_MOST_ATTEMPTS} bad ones in a row.")
-
+    @_plainly
     def clip(number):
-        epoch, index = number // clips_per_epoch, number % clips_per_epoch
-        row = tf.random.experimental.index_shuffle(index, tf.stack([seed, epoch]), len(videos) - 1)
-        frames, label, draws = tf.numpy_function(load, [epoch, index, row], (tf.uint8, tf.int32, tf.int32))
-        frames = tf.ensure_shape(frames, (clip_format.frames, None, None, 3))
-        pixels = augment.multi_scale_crop(frames, clip_format.size, tf.ensure_shape(draws, (4,))[:2], scales)
-        if flip:
-            pixels = augment.random_flip(pixels, draws[2:])
-        return augment.normalise(pixels, clip_format.mean, clip_format.std), tf.ensure_shape(label, ())
+        attempts, row, frames, seconds = _first_readable(source, order, number, sample, clip_format.frames)
+        seeds = tf.random.split(order.pixel_seed(number), 2 * repeats)  # [2 * repeats, 2]
+        pixels, flips = [], []
+        for repeat in range(repeats):
+            view = transform(frames, seed=seeds[2 * repeat])
+            flipped = tf.constant(False)
+            if flip:
+                view, flipped = augment.random_flip(view, seeds[2 * repeat + 1])
+            pixels.append(tf.ensure_shape(view, (clip_format.frames, clip_format.size, clip_format.size, 3)))
+            flips.append(flipped)
+        pixels = tf.expand_dims(pixels[0], 0) if repeats == 1 else tf.stack(pixels)
+        return pixels, labels_of(row, seconds, tf.stack(flips)), row, attempts, number
 
-    numbers = tf.data.Dataset.range(first_epoch * clips_per_epoch, epochs * clips_per_epoch)
-    clips = numbers.map(clip, num_parallel_calls=tf.data.AUTOTUNE)
-    return _with_options(clips.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE))
+    def note(rows, attempts, numbers):
+        account.use(rows.tolist())
+        for number, count in zip(numbers[attempts > 1], attempts[attempts > 1], strict=True):
+            account.replace(repeats)
+            for attempt in range(count - 1):
+                account.add(BadVideo(manifest.videos[int(order.row(number, attempt))].path, _DAMAGED_RECORD))
+        account.check()
+
+    @_plainly
+    def batch(pixels, labels, rows, attempts, numbers):
+        with tf.control_dependencies([tf.numpy_function(note, [rows, attempts, numbers], [])]):
+            clips = tf.reshape(pixels, (batch_size, *pixels.shape[2:]))  # [B, T, size, size, 3]
+        labels = tf.reshape(labels, (batch_size, *labels.shape[2:]))  # [B] or [B, K]
+        clips = augment.normalise(clips, clip_format.mean, clip_format.std)
+        if mix is not None:
+            clips, labels = mix(clips, labels, order.mix_seed(numbers[0]))
+        return clips, labels
+
+    # A service shares out the elements of the first data set: they have to be whole batches.
+    todo = tf.data.Dataset.range(first_step, epochs * steps)
+    numbers = todo.flat_map(
+        lambda step: tf.data.Dataset.range(step * videos_per_step, (step + 1) * videos_per_step)
+    )
+    clips = numbers.map(clip, num_parallel_calls=workers).batch(videos_per_step, drop_remainder=True)
+    if service:
+        clips = _through_service(clips, source, service)
+    batches = clips.map(batch, num_parallel_calls=workers)
+    batches = batches.apply(tf.data.experimental.assert_cardinality(max(0, epochs * steps - first_step)))
+    return _with_options(batches.prefetch(tf.data.AUTOTUNE))
 
 
-def steps_per_epoch(manifest, batch_size):
+def steps_per_epoch(manifest, batch_size, repeats=1):
     """Returns the number of whole batches in an epoch."""
-    if len(manifest) < batch_size:
+    if batch_size % repeats:
         raise ValueError(
-            f"Expected at least batch_size={batch_size} training videos. Received {len(manifest)}. "
-            f"Try: --batch_size={max(1, len(manifest))} or less."
+            f"Expected batch_size to be a multiple of repeats. Received batch_size={batch_size}, "
+            f"repeats={repeats}. Try: batch_size={batch_size // repeats * repeats or repeats}."
         )
-    return len(manifest) // batch_size
+    if len(manifest) * repeats < batch_size:
+        raise ValueError(
+            f"Expected at least {batch_size // repeats} training videos for batch_size={batch_size}. "
+            f"Received {len(manifest)}. Try: --batch_size={max(1, len(manifest)) * repeats} or less."
+        )
+    return len(manifest) * repeats // batch_size
 
 
 def evaluation_views(
-    manifest, clip_format, *, choose, clips, crops, batch_size, bad_videos, decode=decode_frames
+    source, clip_format, *, sample, clips, crops, batch_size, account, workers=tf.data.AUTOTUNE
 ):
     """Returns clips x crops views of every video, in the manifest's order, in batches of views.
 
-    The short side is scaled to the clip's size. A bad video is entered in `bad_videos`; its views are
+    The short side is scaled to the clip's size. A bad video is entered in the account; its views are
     blank and weigh nothing, so that each video keeps its place.
 
     Args:
-        manifest: A `Manifest`.
+        source: A source.
         clip_format: A `ClipFormat`.
-        choose: Function (num_frames, clip_frames, clips) -> frame numbers [clips, T].
+        sample: Function (num_frames, clip_frames, clips) -> frame numbers [clips, T].
         clips: Clips along time.
         crops: 1 (centre) or 3 (along the long side).
         batch_size: Views in a batch B.
-        bad_videos: A `BadVideos`.
-        decode: A decoder, see `pipelines.decode`.
+        account: The `Account` of the source's manifest.
+        workers: Videos read in parallel; by default as many as pay.
 
     Returns:
-        `tf.data.Dataset` of (float32 [B, T, size, size, 3], int32 [B] labels, float32 [B] weights); the
-        views of a video follow one another, clips outermost.
+        `tf.data.Dataset` of (float32 [B, T, size, size, 3], labels, float32 [B] weights), labels as of
+        `training_clips`, all those of the video; the views of a video follow one another, clips outermost.
     """
-    frames_per_clip, size = clip_format.frames, clip_format.size
-    views_per_video = clips * crops
+    manifest, size, views_per_video = source.manifest, clip_format.size, clips * crops
+    labels_of, length = clip_labels(manifest), clips * clip_format.frames
 
-    def load(number):
-        video = manifest.videos[number]
-        try:
-            frames = decode(video.path, lambda n: choose(n, frames_per_clip, clips).reshape(-1), size)
-            return frames, np.int32(video.label), np.float32(1)
-        except BadVideo as bad:
-            bad_videos.add(bad)
-            bad_videos.check()
-        blank = np.zeros((clips * frames_per_clip, size, size, 3), np.uint8)
-        return blank, np.int32(video.label), np.float32(0)
+    def note(row, ok):
+        if ok:
+            account.use([int(row)])
+        else:
+            account.add(BadVideo(manifest.videos[row].path, _DAMAGED_RECORD))
+            account.check()
 
-    def views(number):
-        frames, label, weight = tf.numpy_function(load, [number], (tf.uint8, tf.int32, tf.float32))
-        pixels = cut_views(frames, clip_format, clips, crops)
-        return pixels, tf.repeat(label, views_per_video), tf.repeat(weight, views_per_video)
+    @_plainly
+    def views(row):
+        ok, frames, _ = source.fetch(row, lambda n, _: sample(n, clip_format.frames, clips), tf.range(0))
+        frames = tf.cond(
+            ok,
+            lambda: augment.scale_short_side(frames, size),
+            lambda: tf.zeros((length, size, size, 3), tf.uint8),
+        )
+        with tf.control_dependencies([tf.numpy_function(note, [row, ok], [])]):
+            pixels = cut_views(frames, clip_format, clips, crops)
+        labels = labels_of(row, None, tf.fill([views_per_video], False))
+        return pixels, labels, tf.fill([views_per_video], tf.cast(ok, tf.float32))
 
-    videos = tf.data.Dataset.range(len(manifest)).map(views, num_parallel_calls=tf.data.AUTOTUNE)
+    videos = tf.data.Dataset.range(len(manifest)).map(views, num_parallel_calls=workers)
     batches = videos.unbatch().batch(batch_size).prefetch(tf.data.AUTOTUNE)
     count = -(-len(manifest) * views_per_video // batch_size)
     return _with_options(batches.apply(tf.data.experimental.assert_cardinality(count)))
@@ -212,6 +257,43 @@ def _clear_frames(error):
                 with contextlib.suppress(RuntimeError):  # It is still running.
                     frame.clear()
         error = error.__cause__ or error.__context__
+
+
+def _first_readable(source, order, number, sample, clip_frames):
+    """Returns (attempts, row, frames, seconds) of the first readable video for a clip."""
+
+    def read(attempt, ok, row, frames, seconds):
+        row = order.row(number, attempt)
+        draws = order.draws(number, attempt, clip_frames)
+        ok, frames, seconds = source.fetch(row, lambda n, draws: sample(n, clip_frames, draws), draws)
+        return attempt + 1, ok, row, frames, tf.ensure_shape(seconds, (None,))
+
+    attempts, ok, row, frames, seconds = tf.while_loop(
+        lambda attempt, ok, *_: ~ok & (attempt < _MOST_ATTEMPTS),
+        read,
+        [0, False, tf.constant(0, tf.int64), tf.zeros((1, 1, 1, 3), tf.uint8), tf.zeros(1)],
+        shape_invariants=[
+            tf.TensorShape([]),
+            tf.TensorShape([]),
+            tf.TensorShape([]),
+            tf.TensorShape([None, None, None, 3]),
+            tf.TensorShape([None]),
+        ],
+    )
+    message = f"TooManyBadVideos: Expected a readable video. Received {_MOST_ATTEMPTS} bad ones in a row."
+    with tf.control_dependencies([tf.debugging.assert_equal(ok, True, message)]):
+        frames = tf.ensure_shape(tf.identity(frames), (clip_frames, None, None, 3))
+    return attempts, row, frames, tf.ensure_shape(seconds, (clip_frames,))
+
+
+def _through_service(batches, source, address):
+    if isinstance(source, VideoFiles):
+        raise ValueError(
+            "Expected records for a tf.data service, as its hosts run no Python. Received video files. "
+            "Try: python -m pipelines.prepare, and its output in the place of the manifest."
+        )
+    policy = tf.data.experimental.service.ShardingPolicy.DYNAMIC
+    return batches.apply(tf.data.experimental.service.distribute(policy, address))
 
 
 def _with_options(dataset):

@@ -1,189 +1,211 @@
 """Bytes or a path, and frame numbers, to pixels: uint8 [T, H, W, 3].
 
 A decoder is any function `(source, choose, short_side) -> frames`; `decode_frames` is the one that
-reads with PyAV (FFmpeg). It indexes the packets first, without decoding, so frame numbers are exact
-for variable frame rates and wrong headers alike, and then decodes no more than it must: it seeks to
-the last key frame before a wanted frame when that skips enough.
+reads with PyAV (FFmpeg), `isolation.IsolatedDecoder` the same in processes of its own. A video is
+indexed first, packet by packet and without decoding, so frame numbers are exact for variable frame
+rates and wrong headers alike; then no more is decoded than must be: from the last key frame before
+a wanted frame on, without the frames in between that no other one is predicted from.
+
+How a source is read is in `containers` (videos) and `images` (an image, or a folder of them).
 """
 
-import bisect
-import io
-import itertools
+import contextlib
+import functools
 import os
+from typing import NamedTuple
 
 import av
 import numpy as np
 
-from pipelines.bad_videos import BadVideo
-
-# These containers store when each frame is shown. Others, AVI above all, leave it to be guessed, and the
-# guess is wrong for MPEG-4 with B-frames, so their frames are counted as they are decoded.
-_FORMATS_WITH_DISPLAY_TIMES = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
-# Its packets hold frames that are never shown ("alternate references") and give them times like the others.
-_CODEC_WITH_HIDDEN_FRAMES = "vp8"
-
-# Skipping fewer frames than this costs more in restarting the decoder than it saves.
-_SEEK_GAP_FRAMES = 8
+from pipelines import containers, images
+from pipelines.account import BadVideo
+from pipelines.containers import IndexIsWrong, Limits, Unusable, check
 
 
-def decode_frames(source, choose, short_side=None):
+class Facts(NamedTuple):
+    """What a file holds, each frame of it having been decoded.
+
+    Attributes:
+        frames: Number of frames.
+        fps: Frames a second between the first and the last one, 0 for a single frame.
+        width: Pixels, upright.
+        height: Pixels, upright.
+        codec: FFmpeg's name of it.
+    """
+
+    frames: int
+    fps: float
+    width: int
+    height: int
+    codec: str
+
+
+def decode_frames(source, choose, short_side=None, limits=Limits(), folder_fps=12):  # noqa: B008
     """Decodes chosen frames of a video.
 
     Args:
-        source: Path of a video file, or the file's bytes.
-        choose: Frame numbers (0-based, in display order, repeats allowed), or a function from the
-            number of frames in the video to such numbers.
+        source: Path of a video, of a JPEG or PNG image (T = 1), or of a folder of such images (its frames
+            in the order of the numbers in their names); or the bytes of a video or an image.
+        choose: Frame numbers (0-based, in display order, repeats allowed), or a function to such numbers
+            from `seconds`, a float64 array [n] of the time of each frame, counted from the first one.
         short_side: Length in pixels to which the short side is scaled, bilinearly and with the
             aspect ratio kept; None keeps the size.
+        limits: `Limits`.
+        folder_fps: Frames a second of a folder, whose files tell no times.
 
     Returns:
         uint8 array [T, H, W, 3], RGB, frames in the order chosen, turned upright where the file says how.
 
     Raises:
-        BadVideo: The source is missing, empty, no video, has no picture stream, or is damaged.
-        ValueError: A frame number is outside the video.
+        BadVideo: The source is missing, empty, no video, has no picture stream, is damaged or above a limit.
+        ValueError: A frame number is outside the video, or `short_side` is none.
 
-    Cost: the number of frames decoded, that is from the key frame before each wanted frame on.
+    Cost: the number of frames decoded, that is from the key frame before each wanted frame on; in H.264
+    without the frames on the way that no other leans on. AVI and the like are decoded twice, from the start.
     """
-    name = "<bytes>" if isinstance(source, bytes) else os.fspath(source)
-    try:
-        frames = _decode_by_index(source, name, choose, short_side)
-        return _decode_by_count(source, name, choose, short_side) if frames is None else frames
-    except _Damaged as damage:
-        raise BadVideo(name, f"damaged or truncated: {damage}") from damage
-    except av.error.FFmpegError as error:
-        raise BadVideo(name, f"damaged or truncated: {error.strerror}") from error
+    check_arguments(short_side, folder_fps)
+
+    def collect(video):
+        wanted = wanted_frames(choose, video.seconds)
+        with _bad_video(source):
+            return _collect(video, wanted, short_side, limits)
+
+    return _read(source, collect, limits, folder_fps)
 
 
-class _Damaged(Exception):
-    """FFmpeg does not complain, and yet the video is not whole."""
+def inspect(source, limits=Limits(), folder_fps=12):  # noqa: B008
+    """Decodes every frame of a video, without keeping them.
+
+    Args:
+        source: As of `decode_frames`.
+        limits: `Limits`.
+        folder_fps: As of `decode_frames`.
+
+    Returns:
+        `Facts`.
+
+    Raises:
+        BadVideo: As `decode_frames`, wherever in the file the damage is.
+    """
+
+    def measure(video):
+        count, came, sizes = len(video.seconds), 0, set()
+        with _bad_video(source):
+            for _, frame in video.read(range(count)):
+                came += 1
+                check(limits, pixels=frame.width * frame.height)
+                upright = round(frame.rotation / 90) % 2 == 0
+                sizes.add((frame.width, frame.height) if upright else (frame.height, frame.width))
+                _check_size(sizes)
+            _check_all_came(came == count)
+            fps = (count - 1) / video.seconds[-1] if count > 1 else 0.0
+            return Facts(count, float(fps), *sizes.pop(), video.codec)
+
+    return _read(source, measure, limits, folder_fps)
 
 
-def _open(source, name):
-    if isinstance(source, bytes):
-        size, source = len(source), io.BytesIO(source)
-    elif not os.path.isfile(name):
-        raise BadVideo(name, "there is no such file")
-    else:
-        size = os.path.getsize(name)
-    if size == 0:
-        raise BadVideo(name, "the file is empty (0 bytes)")
-    try:
-        container = av.open(source if isinstance(source, io.BytesIO) else name, metadata_errors="replace")
-    except (av.error.FFmpegError, OSError) as error:
-        raise BadVideo(name, f"not a video that FFmpeg can open: {error.strerror}") from error
-    if not container.streams.video:
-        kinds = sorted({stream.type for stream in container.streams}) or ["an empty container"]
-        container.close()
-        raise BadVideo(name, f"no video stream, only {', '.join(kinds)}")
-    # Clips are decoded in parallel, so threads per video only add overhead.
-    container.streams.video[0].thread_type = "NONE"
-    return container
+def _read(source, use, limits, folder_fps):
+    """Returns `use(video)`, the video being read in the first way that suits it."""
+    with _bad_video(source):
+        ways = _ways(source, folder_fps)
+    for way in ways:
+        with contextlib.ExitStack() as stack, contextlib.suppress(IndexIsWrong):
+            with _bad_video(source):
+                video = stack.enter_context(way(source, limits))
+            return use(video)
+    raise BadVideo(source_name(source), "damaged: its frames come out in no order")
 
 
-def _decode_by_index(source, name, choose, short_side):
-    """Decodes with the help of the packets' time stamps; returns None where they are of no use."""
-    with _open(source, name) as container:
-        times, keys = _index(container, container.streams.video[0])
-        if times is None:
-            return None
-        wanted = _wanted(choose, len(times))
-        pictures = _decode_indexed(container, times, keys, sorted(set(wanted)), short_side)
-    return None if pictures is None else _stack(pictures, wanted)
-
-
-def _decode_by_count(source, name, choose, short_side):
-    """Decodes from the start: what decodes is what counts. One pass counts, a second one picks."""
-    with _open(source, name) as container:
-        num_frames = sum(1 for _ in _whole(container.decode(video=0)))
-    if num_frames == 0:
-        raise _Damaged("not one frame could be decoded")
-    wanted = _wanted(choose, num_frames)
-    needed = set(wanted)
-    with _open(source, name) as container:
-        frames = enumerate(container.decode(video=0))
-        pictures = {number: _picture(frame, short_side) for number, frame in frames if number in needed}
-    return _stack(pictures, wanted)
-
-
-def _stack(pictures, wanted):
-    if len({picture.shape for picture in pictures.values()}) > 1:
-        raise _Damaged("the size of the picture changes within the video")
-    return np.stack([pictures[number] for number in wanted])  # [T, H, W, 3]
-
-
-def _wanted(choose, num_frames):
-    wanted = np.asarray(choose(num_frames) if callable(choose) else choose)
-    if wanted.ndim != 1 or wanted.size == 0 or wanted.min() < 0 or wanted.max() >= num_frames:
+def check_arguments(short_side, folder_fps):
+    """Raises ValueError if `decode_frames` cannot take these."""
+    if (short_side is not None and short_side < 1) or folder_fps <= 0:
         raise ValueError(
-            f"Expected a non-empty list of frame numbers in [0, {num_frames}). Received {wanted.tolist()}. "
-            "Try: pass a function of the number of frames, which can keep to the video's length."
+            "Expected a short side of at least 1 pixel, and more than 0 frames a second in folders. "
+            f"Received short_side={short_side}, folder_fps={folder_fps}. Try: short_side=256, folder_fps=12."
+        )
+
+
+def source_name(source):
+    """Returns what a source is called in a `BadVideo`."""
+    return "<bytes>" if isinstance(source, bytes) else os.fspath(source)
+
+
+@contextlib.contextmanager
+def _bad_video(source):
+    """Makes a BadVideo of whatever goes wrong within: a mutilated file finds errors of many types."""
+    try:
+        yield
+    except (BadVideo, IndexIsWrong):
+        raise
+    except Unusable as error:
+        raise BadVideo(source_name(source), str(error)) from error
+    except av.error.FFmpegError as error:
+        raise BadVideo(source_name(source), f"damaged or truncated: {error.strerror}") from error
+    except MemoryError as error:
+        raise BadVideo(source_name(source), "its frames take more memory than there is") from error
+    except Exception as error:
+        reason = f"damaged or truncated: {type(error).__name__}: {error}"
+        raise BadVideo(source_name(source), reason) from error
+
+
+def _ways(source, folder_fps):
+    if isinstance(source, bytes):
+        head = source[:8]
+    elif os.path.isdir(source):
+        return [functools.partial(images.folder, fps=folder_fps)]
+    elif os.path.isfile(source):
+        with open(source, "rb") as file:
+            head = file.read(8)
+    else:
+        raise Unusable("there is no such file")
+    if not head:
+        raise Unusable("the file is empty (0 bytes)")
+    return [images.image] if images.image_codec(head) else [containers.indexed, containers.counted]
+
+
+def wanted_frames(choose, seconds):
+    """Returns the list of frame numbers that `choose`, see `decode_frames`, means."""
+    wanted = np.asarray(choose(seconds) if callable(choose) else choose)
+    are_numbers = wanted.ndim == 1 and wanted.size > 0 and wanted.dtype.kind in "iu"
+    if not are_numbers or wanted.min() < 0 or wanted.max() >= len(seconds):
+        raise ValueError(
+            f"Expected a non-empty list of frame numbers in [0, {len(seconds)}). Received {wanted.tolist()}. "
+            "Try: pass a function of the frames' times, which can keep to the video's length."
         )
     return wanted.tolist()
 
 
-def _index(container, stream):
-    """Returns the sorted time stamps of all frames and the numbers of the key frames, or None, None."""
-    if (
-        container.format.name not in _FORMATS_WITH_DISPLAY_TIMES
-        or stream.codec.name == _CODEC_WITH_HIDDEN_FRAMES
-    ):
-        return None, None
-    if any(entry.pos + entry.size > container.size for entry in stream.index_entries):
-        raise _Damaged("the file ends before its last frame")
-    packets = [packet for packet in container.demux(stream) if packet.size]
-    if not packets or any(packet.pts is None for packet in packets):
-        return None, None
-    # Frames shown before the first one stored lean on others that were cut off.
-    shown = [packet for packet in packets if not packet.is_discard and packet.pts >= packets[0].pts]
-    times = sorted(packet.pts for packet in shown)
-    keyed = {packet.pts for packet in shown if packet.is_keyframe}
-    if len(set(times)) < len(times) or not keyed:
-        return None, None
-    return times, [number for number, time in enumerate(times) if time in keyed]
+def _collect(video, wanted, short_side, limits):
+    places, frames = {}, None
+    for place, number in enumerate(wanted):
+        places.setdefault(number, []).append(place)
+    for number, frame in video.read(sorted(places)):
+        picture = _picture(frame, short_side, limits)
+        if frames is None:
+            frames = np.empty((len(wanted), *picture.shape), np.uint8)  # [T, H, W, 3]
+        _check_size({picture.shape, frames.shape[1:]})
+        for place in places.pop(number):
+            frames[place] = picture
+    _check_all_came(not places)
+    return frames
 
 
-def _decode_indexed(container, times, keys, needed, short_side):
-    """Returns {number: picture} of the frames `needed` (sorted), or None where the index proves wrong."""
-    stream = container.streams.video[0]
-    pictures = {}
-    position, frames = None, None  # Number of the next frame, and the decoder's iterator.
-    for number in needed:
-        key = keys[max(0, bisect.bisect_right(keys, number) - 1)]
-        if position is None or key - position > _SEEK_GAP_FRAMES:
-            position = min(key, number)
-            container.seek(times[position], stream=stream)
-            frames = _whole(itertools.dropwhile(_precedes(times[position]), container.decode(stream)))
-        for frame in frames:
-            position += 1
-            if frame.pts != times[position - 1]:
-                return None
-            if position > number:
-                break
-        else:
-            return None
-        pictures[number] = _picture(frame, short_side)
-    return pictures
-
-
-def _precedes(time):
-    """After a seek, frames that lean on ones before the key frame may come first; they are not whole."""
-    return lambda frame: frame.pts is not None and frame.pts < time
-
-
-def _whole(frames):
-    """Passes frames on up to one whose lost parts the decoder has made up."""
-    for frame in frames:
-        if frame.is_corrupt:
-            raise _Damaged("parts of a frame are lost")
-        yield frame
-
-
-def _picture(frame, short_side):
+def _picture(frame, short_side, limits):
     """Returns uint8 [H, W, 3], upright: telephones store how they were held beside the pixels."""
-    size = {}
+    check(limits, pixels=frame.width * frame.height)
+    how = {"format": "rgb24", "interpolation": "BILINEAR", "threads": 1}
     if short_side is not None:
         scale = short_side / min(frame.width, frame.height)
-        size = {"width": round(frame.width * scale), "height": round(frame.height * scale)}
-    pixels = frame.to_ndarray(format="rgb24", interpolation="BILINEAR", **size)
-    return np.rot90(pixels, round(frame.rotation / 90))
+        how |= {"width": round(frame.width * scale), "height": round(frame.height * scale)}
+        check(limits, pixels=how["width"] * how["height"])
+    return np.rot90(frame.to_ndarray(**how), round(frame.rotation / 90))
+
+
+def _check_size(sizes):
+    if len(sizes) > 1:
+        raise Unusable("damaged or truncated: the size of the picture changes within the video")
+
+
+def _check_all_came(came):
+    if not came:
+        raise Unusable("damaged or truncated: some frames could not be decoded a second time")

@@ -1,154 +1,237 @@
-"""Which videos there are, and what they show: rows of (path, label), read from annotation files."""
+r"""Which videos there are and what they show: rows of (path, labels, start, end), all in one file.
 
-import csv
+JSON lines (`.jsonl`): a header, then one object a row. What has its default value is left out.
+
+    {"keras_nonlocal_manifest": 1, "classes": ["archery", "yoga"]}
+    {"path": "val/a.mp4", "labels": ["yoga"], "split": "val"}
+    {"path": "val/b.mp4", "labels": [{"label": "archery", "start": 11.9, "end": 21.2}], "end": 30.0}
+
+CSV (`.csv`): the header is a comment in the first line. `;` stands between labels, `@` before a time span,
+whose ends may be missing (`@11.9-`); within a name `\;`, `\@` and `\\` stand for the signs themselves.
+
+    # {"keras_nonlocal_manifest": 1, "classes": ["archery", "yoga"]}
+    path,labels,start,end,split
+    val/a.mp4,yoga,,,val
+    val/b.mp4,archery@11.9-21.2,,30.0,
+
+Paths are absolute or relative to the manifest's folder, times are seconds from the beginning of the file.
+Either header may be missing: then the classes are the sorted names. It may also say `"directional": true`
+and `"mirrored": [...]`, see `Manifest`. A row can occur twice, and then counts twice.
+
+`python -m pipelines.manifest --help` makes manifests, checks their files and sums them up.
+"""
+
 import dataclasses
+import hashlib
+import json
 import os
-from typing import NamedTuple
+import sys
 
-from pipelines.bad_videos import BadVideo
+from pipelines.account import BadVideo
+from pipelines.manifest_lines import WRITERS, read_lines
+from pipelines.manifest_rows import Check, Label, Malformed, Video, header_fields, short, video_fields
 
-_KINETICS_COLUMNS = ("label", "youtube_id", "time_start", "time_end", "split")
-_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi")
-
-
-class Video(NamedTuple):
-    """One row.
-
-    Attributes:
-        path: The video file.
-        label: 0-based class number.
-    """
-
-    path: str
-    label: int
+__all__ = [
+    "Check",
+    "Label",
+    "Listings",
+    "Manifest",
+    "Video",
+    "is_manifest",
+    "read_manifest",
+    "without_bad",
+    "write_manifest",
+]
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """The videos of one split.
+    """The rows of a data set, or of a split of it.
 
     Attributes:
-        videos: Tuple of `Video`, in the order of the annotation file.
-        classes: Tuple of class names; a label is an index into it.
-        missing: Tuple of `BadVideo`, one for each annotated video with no file.
+        videos: Tuple of `Video`.
+        classes: Tuple of class names; a label's number is an index into it.
+        unusable: Tuple of `BadVideo`: rows without a file, or whose file is known to be bad.
+        directional: Whether classes tell left from right, so that a mirrored clip may change its class.
+        mirrored: For each class the number of the one that its mirrored clips show; empty if not known.
     """
 
     videos: tuple
     classes: tuple
-    missing: tuple = ()
+    unusable: tuple = ()
+    directional: bool = False
+    mirrored: tuple = ()
 
     def __len__(self):
         return len(self.videos)
 
+    @property
+    def multi_label(self):
+        """Whether a video has not exactly one label, or a label holds for a part of its time."""
+        return any(len(video.labels) != 1 or video.labels[0][1:] != (None, None) for video in self.videos)
 
-def read_kinetics(data_dir, annotations, classes=None):
-    """Reads a split of Kinetics, or of any data set in its layout.
+    def fingerprint(self):
+        """Returns the SHA-256, in hex, of the classes and of the videos' paths, labels, starts and ends.
 
-    A clip is found at `<data_dir>/<split>/<label>/<youtube_id>_<start:06d>_<end:06d>.mp4`, where the
-    label may have underscores for spaces and its folder may be left out, and the file may also be
-    .mkv, .webm or .avi. Copies of Kinetics miss some clips, so rows without a file are
-    reported in `missing`.
+        Paths count from the folder that all share, so a data set may be moved as a whole.
+        """
+        paths = [video.path for video in self.videos] or [""]
+        shared = _common_folder(min(paths), max(paths))
+        digest = hashlib.sha256(json.dumps(self.classes).encode())
+        for video in self.videos:
+            digest.update(json.dumps([video.path[shared:], *video[1:4]]).encode())
+        return digest.hexdigest()
+
+
+def is_manifest(path):
+    """Returns whether a file is a manifest: a .jsonl, or a .csv with a header or a column `path`."""
+    if not os.path.isfile(path):
+        return False
+    suffix = os.path.splitext(path)[1]
+    if suffix != ".csv":
+        return suffix == ".jsonl"
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        first = file.readline()
+    return first.startswith("#") or "path" in first.strip().replace('"', "").split(",")
+
+
+def read_manifest(path, split=None, keep_bad=False):
+    """Reads a manifest.
 
     Args:
-        data_dir: Directory of the data set.
-        annotations: CSV file with the columns `label,youtube_id,time_start,time_end,split` (times in
-            seconds; further columns are ignored), absolute or relative to `data_dir`.
-        classes: Class names in the order of the labels; None sorts the names that occur.
+        path: A .jsonl or .csv file, see above.
+        split: Name of the split to take; None takes all rows. Classes are those of the whole file.
+        keep_bad: Whether rows that cannot be used stay in `videos`, instead of going to `unusable`; then
+            files are not looked for.
 
     Returns:
         A `Manifest`.
 
     Raises:
-        FileNotFoundError: The directory or the CSV is missing.
-        ValueError: The CSV lacks a column, has a malformed row or no rows, names a class that
-            `classes` lacks, or none of its videos exists. Without `classes`, which is the training
-            split's case, also if a label has no video at all.
+        FileNotFoundError: There is no such file.
+        ValueError: A line is malformed, the split has no rows, or none of its videos can be used.
+
+    Cost: memory and time in proportion to the rows. Each folder is listed once; files are not opened.
     """
-    if not os.path.isdir(data_dir):
+    _suffix(path)
+    if not os.path.isfile(path):
         raise FileNotFoundError(
-            f"Expected a directory of videos at {data_dir!r}. Received a path that is none. "
-            "Try: --data_dir=DIR, or make an example with `python -m pipelines.synthetic --output=DIR`."
+            f"Expected a manifest at {os.fspath(path)!r}. Received no such file. "
+            "Try: make one with `python -m pipelines.manifest import`."
         )
-    table = os.path.join(data_dir, annotations)
-    rows = _read_rows(table)
-    names = tuple(classes or sorted({row["label"] for row in rows}))
-    labels = {name: number for number, name in enumerate(names)}
-    listings, videos, missing = {}, [], []
-    for row in rows:
-        if row["label"] not in labels:
+    videos, header = read_lines(path)
+    chosen = tuple(video for video in videos if split in (None, video.split))
+    if not chosen:
+        splits = ", ".join(sorted({repr(video.split) for video in videos})) or "no rows at all"
+        raise ValueError(
+            f"Expected rows of {'any split' if split is None else f'split {split!r}'} in {path}. "
+            f"Received {splits}. Try: another split, or another file."
+        )
+    manifest = Manifest(chosen, **header)
+    return manifest if keep_bad else without_bad(manifest, path)
+
+
+def write_manifest(path, manifest):
+    """Writes the rows of `manifest.videos`, whole or not at all; those of `unusable` are lost.
+
+    Args:
+        path: A .jsonl or .csv file. Paths of videos below its folder become relative.
+        manifest: A `Manifest`.
+
+    Raises:
+        ValueError: The suffix is another one, the names of the classes are not all different, begin or end
+            with a space, or a text cannot be written as UTF-8 to CSV.
+    """
+    write = WRITERS[_suffix(path)]
+    try:
+        header = header_fields(manifest)
+    except Malformed as error:
+        raise ValueError(
+            f"Expected {error.expected} to write {path}. Received {short(error.received)}. "
+            "Try: correct them in the data set."
+        ) from None
+    below = os.path.join(os.path.dirname(os.path.abspath(path)), "")
+    here = os.getcwd()
+    rows = (
+        {"path": os.path.join(here, video.path).removeprefix(below)} | video_fields(video, manifest.classes)
+        for video in manifest.videos
+    )
+    target = os.path.realpath(path)  # Where a link leads; the link stays.
+    with open(f"{target}.partial", "w", newline="", encoding="utf-8") as file:
+        try:
+            write(file, json.dumps(header), rows)
+        except UnicodeEncodeError as error:
             raise ValueError(
-                f"Expected only the labels of the training split. Received {row['label']!r} in {table}. "
-                "Try: use the annotation files of one release, or remove the rows of that label."
-            )
-        path = _find_clip(data_dir, row, listings)
-        if os.path.isfile(path):
-            videos.append(Video(path, labels[row["label"]]))
+                f"Expected paths in UTF-8 for {path}. Received {short(error.object)}. Try: a .jsonl file."
+            ) from None
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(f"{target}.partial", target)
+
+
+class Listings(dict):
+    """Folder -> {name: whether it is a folder}, where each folder is read once instead of a call a file."""
+
+    def __missing__(self, folder):
+        try:
+            with os.scandir(folder or ".") as entries:
+                found = {entry.name: entry.is_dir() for entry in entries if entry.is_dir() or entry.is_file()}
+        except PermissionError:
+            raise
+        except OSError:  # There is none, or there can be none of that name.
+            found = {}
+        self[folder] = found
+        return found
+
+
+def without_bad(manifest, source, folders=True):
+    """Returns a manifest whose rows without a file, or with a bad one, are in `unusable`.
+
+    Args:
+        manifest: A `Manifest`.
+        source: Where the rows stand, for the error.
+        folders: Whether a folder, of frames, can be a video.
+
+    Raises:
+        ValueError: No row remains.
+    """
+    listings, videos, unusable = Listings(), [], []
+    for video in manifest.videos:
+        folder, name = os.path.split(video.path.rstrip("/"))
+        is_folder = listings[folder].get(name)
+        if is_folder is None or (is_folder and not folders):
+            unusable.append(BadVideo(video.path, "annotated, but there is no such file"))
+        elif video.check and video.check.status == "bad":
+            unusable.append(BadVideo(video.path, video.check.reason))
         else:
-            missing.append(BadVideo(path, "annotated, but there is no such file"))
+            videos.append(video)
     if not videos:
         raise ValueError(
-            f"Expected videos for the {len(rows)} rows of {table}. Received no file that matches one; the "
-            f"first was looked for at {missing[0].path}. Try: check --data_dir and that the folders are "
-            "named as the labels."
+            f"Expected videos for the {len(manifest)} rows of {source}. Received none that can be used; the "
+            f"first, {unusable[0].path}: {unusable[0].reason}. Try: check the folder of the videos, and that "
+            "its files are named as in the annotations."
         )
-    if classes is None:
-        _check_every_class_has_videos(table, names, videos, rows, data_dir)
-    return Manifest(tuple(videos), names, tuple(missing))
+    return dataclasses.replace(manifest, videos=tuple(videos), unusable=(*manifest.unusable, *unusable))
 
 
-def _read_rows(table):
-    if not os.path.isfile(table):
-        raise FileNotFoundError(
-            f"Expected an annotation CSV at {table!r}. Received no such file. Try: --train_annotations "
-            "and --val_annotations name the files, relative to --data_dir."
-        )
-    with open(table, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        lacking = [name for name in _KINETICS_COLUMNS if name not in (reader.fieldnames or ())]
-        if lacking:
-            raise ValueError(
-                f"Expected the columns {','.join(_KINETICS_COLUMNS)} in {table}. "
-                f"Received {reader.fieldnames}. Try: add {', '.join(lacking)} to the header."
-            )
-        rows = []
-        for row in reader:
-            try:
-                row |= {name: int(float(row[name])) for name in ("time_start", "time_end")}
-                if not (row["label"] and row["youtube_id"] and row["split"]):
-                    raise ValueError
-            except (TypeError, ValueError, OverflowError):
-                raise ValueError(
-                    "Expected a label, an id, two times in seconds and a split in line "
-                    f"{reader.line_num} of {table}. Received {list(row.values())}. Try: repair or "
-                    "remove the line."
-                ) from None
-            rows.append(row)
-    if not rows:
-        raise ValueError(f"Expected annotated videos in {table}. Received a header only. Try: another file.")
-    return rows
+def _common_folder(first, second):
+    """Returns the length of the folder that two paths, and all that are sorted between them, begin with."""
+    different = (place for place, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
+    return first.rfind("/", 0, next(different, len(first))) + 1
 
 
-def _find_clip(data_dir, row, listings):
-    """Returns the clip's path, or, where it has none, the first one at which it was looked for."""
-    stem = f"{row['youtube_id']}_{row['time_start']:06d}_{row['time_end']:06d}"
-    split = os.path.join(data_dir, row["split"])
-    folders = [os.path.join(split, row["label"]), os.path.join(split, row["label"].replace(" ", "_")), split]
-    for folder in folders:
-        if folder not in listings:
-            listings[folder] = frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset()
-        for suffix in _SUFFIXES:
-            if stem + suffix in listings[folder]:
-                return os.path.join(folder, stem + suffix)
-    return os.path.join(folders[0], stem + _SUFFIXES[0])
-
-
-def _check_every_class_has_videos(table, names, videos, rows, data_dir):
-    present = {video.label for video in videos}
-    empty = [name for number, name in enumerate(names) if number not in present]
-    if empty:
-        split = next(row["split"] for row in rows if row["label"] == empty[0])
+def _suffix(path):
+    suffix = os.path.splitext(path)[1]
+    if suffix not in (".jsonl", ".csv"):
         raise ValueError(
-            f"Expected at least one video of every label in {table}. Received none of {', '.join(empty)}: "
-            f"looked in {os.path.join(data_dir, split, empty[0])}. Try: correct the folder's name, or "
-            "remove the label's rows."
+            f"Expected a manifest named *.jsonl or *.csv. Received {os.fspath(path)!r}. "
+            "Try: `python -m pipelines.manifest import`, which makes one of a data set's own annotations."
         )
+    return suffix
+
+
+if __name__ == "__main__":
+    # This module runs as `__main__`; the command uses the types of `pipelines.manifest`.
+    from pipelines.checking import main
+
+    sys.exit(main())

@@ -4,6 +4,9 @@ Red rises from left to right, blue from top to bottom. The top quarter is eight 
 and bright for 1: the bits of the frame's number, the lowest on the left.
 """
 
+import struct
+from fractions import Fraction
+
 import av
 import numpy as np
 
@@ -84,6 +87,59 @@ def write_audio_only(path):
         for number in range(10):
             container.mux(sound.encode(_noise(number)))
         container.mux(sound.encode())
+    return str(path)
+
+
+def copy_packets(source, target, change):
+    """Copies a video without coding it anew; `change` makes a list of packets of each (number, packet)."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(old.demux(video=0)):
+            for copy in change(number, packet) if packet.size else []:
+                copy.stream = stream
+                new.mux(copy)
+    return str(target)
+
+
+def packet_like(packet, data, delay=0):
+    copy = av.Packet(data)
+    copy.pts, copy.dts, copy.time_base = packet.pts + delay, packet.dts + delay, packet.time_base
+    copy.is_keyframe = packet.is_keyframe
+    return copy
+
+
+def write_with_repeated_picture(directory):
+    """MPEG-4 encoders store a "not coded" picture for a dropped frame; the decoder returns none for it."""
+
+    def add_not_coded(number, packet):
+        not_coded = packet_like(packet, b"\0\0\1\xb6\x50\x47", delay=7)
+        not_coded.is_keyframe = False
+        return [packet, not_coded] if number == 15 else [packet]
+
+    whole = write(directory / "whole.mkv", codec="mpeg4", options={"bf": "0", "b": "4000000"})
+    return copy_packets(whole, directory / "padded.mkv", add_not_coded)
+
+
+def image(number, height=64, width=96, codec="mjpeg", pixels="yuvj444p", orientation=None):
+    """Returns the bytes of a JPEG, or of another kind; `orientation` is the number that EXIF gives it."""
+    encoder = av.CodecContext.create(codec, "w")
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, pixels
+    encoder.time_base, encoder.options = Fraction(1, 25), {"q": "2"}
+    picture = av.VideoFrame.from_ndarray(frame(number, height, width), format="rgb24")
+    packets = encoder.encode(picture.reformat(format=pixels)) + encoder.encode()
+    data = b"".join(bytes(packet) for packet in packets)
+    if orientation is None:
+        return data
+    entry = struct.pack("<HHIHH", 0x112, 3, 1, orientation, 0)
+    exif = b"Exif\0\0" + struct.pack("<2sHIH", b"II", 42, 8, 1) + entry + bytes(4)
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+
+
+def write_folder(path, num_frames, name="{:05d}.jpg", **how):
+    """Writes the frames as JPEGs, the first one as 00001.jpg, as Something-Something V1 does."""
+    path.mkdir()
+    for number in range(num_frames):
+        (path / name.format(number + 1)).write_bytes(image(number, **how))
     return str(path)
 
 

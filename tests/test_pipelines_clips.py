@@ -1,10 +1,14 @@
 """Frame numbers of clips, against the rules of the papers' code written as plain loops."""
 
+import fractions
+
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from pipelines.clips import (
     SAMPLING,
-    clip_generator,
+    candidates,
     dense_test_clips,
     dense_training_clip,
     segment_test_clips,
@@ -12,6 +16,10 @@ from pipelines.clips import (
 )
 
 LENGTHS = (1, 2, 3, 7, 8, 9, 31, 63, 64, 65, 66, 100, 199, 300)
+
+
+def draws(index, clip_frames):
+    return np.random.default_rng(index).integers(2**31, size=clip_frames)
 
 
 def dense_oracle(num_frames, clip_frames, start, window=64):
@@ -23,7 +31,7 @@ def test_dense_training_clips_are_evenly_spread_from_every_possible_start(clip_f
     for num_frames in (1, 5, 64, 70):
         possible = [dense_oracle(num_frames, clip_frames, s) for s in range(max(1, num_frames - 63))]
         drawn = {
-            tuple(dense_training_clip(num_frames, clip_frames, clip_generator(0, 0, i))) for i in range(80)
+            tuple(dense_training_clip(num_frames, clip_frames, draws(i, clip_frames))) for i in range(80)
         }
         assert drawn == {tuple(clip) for clip in possible}
 
@@ -39,7 +47,7 @@ def test_dense_test_clips_start_at_evenly_spaced_frames(clips, clip_frames):
 
 
 def test_dense_clips_of_a_short_video_wrap_around():
-    assert dense_training_clip(10, 8, clip_generator(0, 0, 0)).tolist() == [0, 8, 6, 4, 2, 0, 8, 6]
+    assert dense_training_clip(10, 8, draws(0, 8)).tolist() == [0, 8, 6, 4, 2, 0, 8, 6]
     assert dense_test_clips(10, 8, clips=2).tolist() == [[0, 8, 6, 4, 2, 0, 8, 6]] * 2
 
 
@@ -54,35 +62,44 @@ def test_dense_clips_take_another_window():
 def test_segment_training_clips_take_every_frame_of_every_segment():
     seen = [set() for _ in range(8)]
     for index in range(200):
-        clip = segment_training_clip(43, 8, clip_generator(0, 0, index))
+        clip = segment_training_clip(43, 8, draws(index, 8))
         for segment, frame in enumerate(clip.tolist()):
             seen[segment].add(frame)
     assert seen == [set(range(5 * segment, 5 * segment + 5)) for segment in range(8)]  # 43 // 8 = 5
 
 
 def test_segments_are_drawn_independently():
-    clips = [segment_training_clip(160, 8, clip_generator(0, 0, i)) for i in range(20)]
+    clips = [segment_training_clip(160, 8, draws(i, 8)) for i in range(20)]
     assert any(len(set(clip % 20)) > 1 for clip in clips)
 
 
 def test_segment_training_clips_of_fewer_frames_than_segments_repeat_the_first():
     for num_frames in range(1, 8):
-        assert segment_training_clip(num_frames, 8, clip_generator(0, 0, 0)).tolist() == [0] * 8
+        assert segment_training_clip(num_frames, 8, draws(0, 8)).tolist() == [0] * 8
 
 
-@pytest.mark.parametrize("clip_frames", [3, 8, 16])
+@pytest.mark.parametrize("clip_frames", [3, 8, 14, 16])
 def test_segment_test_clips(clip_frames):
     for num_frames in LENGTHS:
-        tick = num_frames / clip_frames
+        tick = fractions.Fraction(num_frames, clip_frames)
         middle = [int(tick / 2 + tick * i) for i in range(clip_frames)]
         start = [int(tick * i) for i in range(clip_frames)]
         assert segment_test_clips(num_frames, clip_frames).tolist() == [middle]
         assert segment_test_clips(num_frames, clip_frames, clips=2).tolist() == [middle, start]
         for clips in (3, 5, 10):
             expected = [
-                [int(tick * (c + 0.5) / clips + tick * i) for i in range(clip_frames)] for c in range(clips)
+                [int(tick * fractions.Fraction(2 * c + 1, 2 * clips) + tick * i) for i in range(clip_frames)]
+                for c in range(clips)
             ]
             assert segment_test_clips(num_frames, clip_frames, clips).tolist() == expected
+
+
+def test_segment_test_clips_of_8_and_16_frames_are_those_of_the_released_floats():
+    for clip_frames in (8, 16):
+        for num_frames in range(1, 1000):
+            tick = num_frames / clip_frames
+            middle, start = ([int(tick * k + tick * i) for i in range(clip_frames)] for k in (0.5, 0))
+            assert segment_test_clips(num_frames, clip_frames, clips=2).tolist() == [middle, start]
 
 
 @pytest.mark.parametrize("name", SAMPLING)
@@ -90,20 +107,68 @@ def test_every_frame_number_lies_in_the_video(name):
     train, test = SAMPLING[name]
     for num_frames in range(1, 201):
         for clip_frames in (1, 8, 32):
-            clips = [train(num_frames, clip_frames, clip_generator(3, 0, num_frames))]
+            clips = [train(num_frames, clip_frames, draws(num_frames, clip_frames))]
             for count in (1, 2, 3, 10):
                 clips += list(test(num_frames, clip_frames, count))
             assert all(clip.shape == (clip_frames,) for clip in clips)
             assert all(clip.min() >= 0 and clip.max() < num_frames for clip in clips)
 
 
-def test_a_clip_generator_depends_on_its_four_numbers_and_nothing_else():
-    first = clip_generator(1, 2, 3, 4).integers(2**62)
-    clip_generator(9, 9, 9).integers(100, size=10)
-    assert clip_generator(1, 2, 3, 4).integers(2**62) == first
-    others = [(0, 2, 3, 4), (1, 0, 3, 4), (1, 2, 0, 4), (1, 2, 3, 0), (2, 1, 3, 4)]
-    draws = {clip_generator(*numbers).integers(2**62) for numbers in others}
-    assert len(draws | {first}) == len(others) + 1
+@pytest.mark.parametrize("clip_frames", [1, 5, 8, 32])
+def test_graphs_choose_the_same_frames(clip_frames):
+    def all_of(num_frames, numbers):
+        return [
+            dense_training_clip(num_frames, clip_frames, numbers),
+            dense_training_clip(num_frames, clip_frames, numbers, window=40, short="hold"),
+            segment_training_clip(num_frames, clip_frames, numbers),
+            *(dense_test_clips(num_frames, clip_frames, clips) for clips in (1, 3, 10)),
+            *(segment_test_clips(num_frames, clip_frames, clips) for clips in (1, 2, 3, 10)),
+        ]
+
+    types = [tf.TensorSpec([], tf.int64), tf.TensorSpec([clip_frames], tf.int64)]
+    in_graph = tf.function(all_of, input_signature=types, autograph=False)
+    for num_frames in range(1, 301, 3):
+        numbers = draws(num_frames, clip_frames)
+        for graph, array in zip(in_graph(num_frames, numbers), all_of(num_frames, numbers), strict=True):
+            np.testing.assert_array_equal(graph, array)
+
+
+def test_fair_samples_every_second_or_every_eighth_of_64_consecutive_frames():
+    start = 1000 % (300 - 63)
+    first = np.array([1000] + [0] * 31)
+    assert dense_training_clip(300, 32, first).tolist() == list(range(start, start + 64, 2))
+    assert dense_training_clip(300, 8, first[:8]).tolist() == list(range(start, start + 64, 8))
+    assert dense_test_clips(300, 32)[:, 0].tolist() == [0, 26, 52, 78, 104, 131, 157, 183, 209, 236]
+
+
+def test_a_short_video_may_hold_its_last_frame():
+    zeros = np.zeros(8, int)
+    assert dense_training_clip(10, 8, zeros, short="hold").tolist() == [0, 8, 9, 9, 9, 9, 9, 9]
+    assert dense_test_clips(20, 4, clips=2, short="hold").tolist() == [[0, 16, 19, 19]] * 2
+    with pytest.raises(ValueError, match=r"Expected short to be one of loop, hold. Received 'mirror'.*Try"):
+        dense_training_clip(10, 8, zeros, short="mirror")
+
+
+def test_a_clip_can_choose_from_a_part_of_the_video():
+    seconds = np.arange(300) / 30
+    assert candidates(seconds).tolist() == list(range(300))
+    assert candidates(seconds, start=2.0).tolist() == list(range(60, 300))
+    assert candidates(seconds, end=2.0).tolist() == list(range(60))
+    assert candidates(seconds, start=2.01, end=2.1).tolist() == [61, 62]
+    assert candidates(seconds, start=10.0).tolist() == []
+    assert candidates(seconds, start=-5, end=99).tolist() == list(range(300))
+
+
+@pytest.mark.parametrize("fps", [1, 4.5, 7, 29.97, 30, 60])
+def test_a_clip_can_choose_at_a_frame_rate(fps):
+    generator = np.random.default_rng(int(fps))
+    for seconds in (np.arange(100) / 30, np.sort(generator.uniform(0, 5, 80)), np.array([0.0, 0.1, 9.0])):
+        chosen = candidates(seconds, fps=fps).tolist()
+        nearest, k = [], 0
+        while seconds[0] + k / fps <= seconds[-1] + 1e-6:  # The nearest frame, the earlier one of two.
+            nearest.append(int(np.argmin(np.round(np.abs(seconds - seconds[0] - k / fps), 9))))
+            k += 1
+        assert chosen == sorted(set(nearest))
 
 
 @pytest.mark.parametrize("num_frames, clip_frames", [(0, 8), (-1, 8), (10, 0)])
@@ -111,7 +176,7 @@ def test_a_clip_generator_depends_on_its_four_numbers_and_nothing_else():
 def test_empty_videos_and_clips_are_refused(name, num_frames, clip_frames):
     train, test = SAMPLING[name]
     for sample in (
-        lambda: train(num_frames, clip_frames, clip_generator(0, 0, 0)),
+        lambda: train(num_frames, clip_frames, draws(0, 1)),
         lambda: test(num_frames, clip_frames),
     ):
         with pytest.raises(

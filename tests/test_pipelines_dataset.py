@@ -1,22 +1,29 @@
 """Batches as pure functions of (seed, epoch, index), whatever is wrong with the files."""
 
+import functools
+import hashlib
+
 import numpy as np
 import pytest
 import ramp_videos
+import small_run
 import tensorflow as tf
 
-from pipelines import clips, dataset
-from pipelines.bad_videos import BadVideo, BadVideos
+from pipelines import augment, clips, colour, dataset, mixing, rand_augment
+from pipelines.account import Account, BadVideo
 from pipelines.dataset import ClipFormat, evaluation_views, training_clips
 from pipelines.decode import decode_frames
-from pipelines.manifest import Manifest, Video
+from pipelines.manifest import Label, Manifest, Video
+from pipelines.order import Order
+from pipelines.video_files import VideoFiles
 
 PLAIN = ClipFormat(frames=4, size=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 SHOWING = ClipFormat(frames=4, size=32, mean=(100.0, 110.0, 120.0), std=(50.0, 60.0, 70.0))
 
 
-def telling_manifest(num_videos):
-    return Manifest(tuple(Video(f"{number}.mp4", number % 5) for number in range(num_videos)), tuple("abcde"))
+def telling_manifest(num_videos, **changes):
+    videos = tuple(Video(f"{number}.mp4", (Label(number % 5),)) for number in range(num_videos))
+    return Manifest(videos, tuple("abcde"), **changes)
 
 
 def telling_decoder(bad=()):
@@ -26,7 +33,7 @@ def telling_decoder(bad=()):
         video = int(path.removesuffix(".mp4"))
         if video in bad:
             raise BadVideo(path, "made to fail")
-        numbers = choose(20 + video)
+        numbers = choose(np.arange(20 + video) / 10)
         frames = np.empty((len(numbers), short_side, short_side + 8, 3), np.uint8)
         frames[..., 0], frames[..., 2] = video, np.arange(short_side + 8)
         frames[..., 1] = np.reshape(numbers, (-1, 1, 1))
@@ -35,17 +42,19 @@ def telling_decoder(bad=()):
     return decode
 
 
-def batches(manifest, decode, epochs=2, bad_videos=None, **changes):
+def batches(manifest, decode, account=None, scales=(1.0, 0.875, 0.75), fps=0.0, **changes):
+    account = Account(manifest) if account is None else account
     arguments = {
-        "choose": clips.segment_training_clip,
-        "short_side": 20,
-        "scales": (1.0, 0.875, 0.75),
+        "sample": clips.segment_training_clip,
+        "transform": functools.partial(augment.multi_scale_crop, size=16, scales=scales),
         "flip": True,
         "batch_size": 4,
+        "epochs": 2,
         "seed": 5,
-        "bad_videos": BadVideos(len(manifest)) if bad_videos is None else bad_videos,
+        "account": account,
     }
-    return training_clips(manifest, PLAIN, epochs=epochs, decode=decode, **arguments | changes)
+    source = VideoFiles(manifest, account, decode, short_side=20, fps=fps)
+    return training_clips(source, PLAIN, **arguments | changes)
 
 
 def collect(data):
@@ -87,8 +96,8 @@ def test_each_clip_takes_the_frames_that_its_generator_draws():
     data = collect(batches(telling_manifest(10), telling_decoder(), epochs=3))
     frames = np.concatenate([pixels[..., 0, 0, 1] for pixels, _ in data]).round().astype(int)
     for position, (video, shown) in enumerate(zip(videos_shown(data), frames, strict=True)):
-        generator = clips.clip_generator(5, position // 8, position % 8)
-        assert shown.tolist() == clips.segment_training_clip(20 + video, 4, generator).tolist()
+        draws = Order(10, 8, seed=5).draws(position, 0, 4).numpy()
+        assert shown.tolist() == clips.segment_training_clip(20 + video, 4, draws).tolist()
 
 
 def test_every_epoch_is_another_order_without_repeats():
@@ -109,14 +118,61 @@ def test_epochs_are_the_same_however_many_there_are_and_wherever_a_run_begins():
     manifest, decode = telling_manifest(10), telling_decoder()
     whole = collect(batches(manifest, decode, epochs=4))
     assert_same(collect(batches(manifest, decode, epochs=2)), whole[:4])
-    assert_same(collect(batches(manifest, decode, epochs=4, first_epoch=3)), whole[6:])
-    assert collect(batches(manifest, decode, epochs=4, first_epoch=4)) == []
+    assert_same(collect(batches(manifest, decode, epochs=4, first_step=6)), whole[6:])
+    assert collect(batches(manifest, decode, epochs=4, first_step=8)) == []
 
 
 def test_another_seed_gives_another_order():
     manifest, decode = telling_manifest(12), telling_decoder()
     orders = [tuple(videos_shown(collect(batches(manifest, decode, epochs=1, seed=s)))) for s in (0, 1, 2)]
     assert len(set(orders)) == 3
+
+
+def augmented(first_step=0, colours=True, **changes):
+    """Two epochs of 5 batches with all that can be random; colours take seconds to trace."""
+
+    def transform(frames, seed):
+        seeds = tf.unstack(tf.random.split(seed, 4))
+        frames = augment.scale_jitter_crop(frames, 16, seeds[0], (18, 24))
+        if colours:
+            frames = colour.colour_jitter(frames, seeds[1])
+            frames = rand_augment.rand_augment(frames, seeds[2])
+        return augment.random_erasing(frames, seeds[3], probability=0.5)
+
+    return batches(
+        telling_manifest(11),
+        telling_decoder(bad={2, 7}),
+        transform=transform,
+        mix=functools.partial(mixing.mix, mixup_alpha=0.8, cutmix_alpha=1.0),
+        repeats=2,
+        first_step=first_step,
+        **changes,
+    )
+
+
+def digest(data):
+    """Returns a hash of every batch."""
+    return [hashlib.sha256(b"".join(part.numpy().tobytes() for part in batch)).hexdigest() for batch in data]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_can_begin_at_every_batch_of_an_epoch(workers):
+    whole = digest(augmented(colours=False))
+    assert len(set(whole)) == 10
+    for first_step in range(6):
+        assert digest(augmented(first_step, colours=False, workers=workers)) == whole[first_step:]
+
+
+def test_batches_are_the_same_with_one_worker_with_two_and_without_graphs():
+    program = (
+        "import sys, tensorflow as tf; sys.path.insert(0, 'tests'); import test_pipelines_dataset as here;"
+        "tf.data.experimental.enable_debug_mode(); tf.config.run_functions_eagerly(True);"
+        "print(*here.digest(here.augmented()))"
+    )
+    process = small_run.run_python("-c", program)
+    in_graph = digest(augmented(workers=1))
+    assert len(set(in_graph)) == 10
+    assert in_graph == digest(augmented(workers=2)) == process.stdout.split(), process.stderr[-2000:]
 
 
 def test_flipping_mirrors_about_half_of_the_clips_and_only_if_asked():
@@ -128,10 +184,165 @@ def test_flipping_mirrors_about_half_of_the_clips_and_only_if_asked():
         assert fewest <= mirrored[:, 0].sum() <= most
 
 
+def test_a_mirrored_clip_has_the_mirrored_label():
+    for mirrored, change in ((), range(5)), ((1, 0, 2, 4, 3), (1, 0, 2, 4, 3)):
+        manifest = telling_manifest(10, mirrored=mirrored)
+        plain = collect(batches(manifest, telling_decoder(), flip=False))
+        flips = 0
+        for (pixels, labels), (_, before) in zip(
+            collect(batches(manifest, telling_decoder())), plain, strict=True
+        ):
+            flipped = pixels[:, 0, 0, 0, 2] > pixels[:, 0, 0, -1, 2]
+            flips += flipped.sum()
+            assert labels.tolist() == np.where(flipped, np.array(change)[before], before).tolist()
+        assert 3 < flips < 13
+    with pytest.raises(ValueError, match="names directions"):
+        batches(telling_manifest(10, directional=True), telling_decoder())
+
+
+def test_repeats_show_the_same_frames_of_a_video_in_different_crops():
+    manifest = telling_manifest(9)
+    data = collect(batches(manifest, telling_decoder(), repeats=2, epochs=1))
+    assert len(data) == dataset.steps_per_epoch(manifest, 4, repeats=2) == 4
+    shown = np.reshape(videos_shown(data), (8, 2))
+    assert (shown[:, 0] == shown[:, 1]).all() and len(set(shown[:, 0])) == 8
+    clips_shown = np.concatenate([pixels for pixels, _ in data]).reshape(8, 2, 4, 16, 16, 3)
+    np.testing.assert_array_equal(clips_shown[:, 0, ..., 1], clips_shown[:, 1, ..., 1])
+    differ = (clips_shown[:, 0, ..., 2] != clips_shown[:, 1, ..., 2]).any(axis=(1, 2, 3))
+    assert differ.sum() >= 6
+    with pytest.raises(ValueError, match=r"multiple of repeats. Received batch_size=4, repeats=3. Try: .*=3"):
+        batches(manifest, telling_decoder(), repeats=3)
+
+
+def test_clips_keep_to_the_part_of_the_file_that_counts():
+    videos = tuple(Video(f"{n}.mp4", (Label(0),), start=0.5, end=1.5) for n in range(4))
+    data = collect(batches(Manifest(videos, ("a",)), telling_decoder(), flip=False, epochs=5))
+    frames = np.concatenate([pixels[..., 0, 0, 1] for pixels, _ in data])
+    assert (frames.min(), frames.max()) == (5, 12)  # Four segments of 2 of the frames 5 to 14.
+    late = Manifest((Video("3.mp4", (Label(0),), start=50.0), *videos), ("a",))
+    account = Account(late)
+    collect(batches(late, telling_decoder(), account=account, epochs=3))
+    assert account.reasons() == {"3.mp4": "no frame between 50.0 and None s"}
+
+
+def test_clips_keep_to_the_frame_rate_asked_for():
+    data = collect(batches(telling_manifest(4), telling_decoder(), fps=2.0, epochs=4))
+    frames = np.concatenate([pixels[..., 0, 0, 1] for pixels, _ in data])
+    assert set((frames % 5).ravel()) == {0}
+
+
+def test_labels_follow_the_times_of_the_frames():
+    video = Video("0.mp4", (Label(0, 0.0, 1.0), Label(1, 1.0, 2.0)))
+    data = collect(
+        batches(
+            Manifest((video,), ("first", "second")),
+            telling_decoder(),
+            sample=lambda n, length, draws: np.full(length, draws[0] % n),
+            batch_size=1,
+            epochs=20,
+        )
+    )
+    for pixels, labels in data:
+        assert labels.tolist() == [[1, 0] if pixels[0, 0, 0, 0, 1] < 10 else [0, 1]]
+    assert {tuple(labels[0].tolist()) for _, labels in data} == {(1, 0), (0, 1)}
+
+
+def resized(frames, size):
+    """Bilinear, pixel by pixel: the centre of pixel y lies at (y + 0.5) * height / size - 0.5."""
+
+    def weights(length):
+        matrix = np.zeros((size, length))
+        for y in range(size):
+            place = min(max((y + 0.5) * length / size - 0.5, 0), length - 1)
+            low = int(place)
+            matrix[y, low] += 1 - (place - low)
+            matrix[y, min(low + 1, length - 1)] += place - low
+        return matrix
+
+    rows, columns = weights(frames.shape[1]), weights(frames.shape[2])
+    return np.einsum("yh,thwc,xw->tyxc", rows, frames.astype(float), columns)
+
+
+def test_crops_and_flips_of_real_files_can_be_told_beforehand(tmp_path):
+    paths = [ramp_videos.write(tmp_path / f"{number}.mp4", 12 + number, width=96) for number in range(5)]
+    manifest = Manifest(tuple(Video(path, (Label(n),)) for n, path in enumerate(paths)), tuple("abcde"))
+    account, order = Account(manifest), Order(5, 4, seed=9)
+    data = training_clips(
+        VideoFiles(manifest, account, short_side=48),
+        SHOWING,
+        sample=clips.segment_training_clip,
+        transform=functools.partial(augment.multi_scale_crop, size=32),
+        flip=True,
+        batch_size=4,
+        epochs=5,
+        seed=9,
+        account=account,
+    )
+    boxes, flips = set(), 0
+    for number, pixels in enumerate(np.concatenate([pixels for pixels, _ in collect(data)])):
+        row = int(order.row(number, 0))
+        chosen = clips.segment_training_clip(12 + row, 4, order.draws(number, 0, 4).numpy())
+        crop_seed, flip_seed = tf.unstack(tf.random.split(order.pixel_seed(number), 2))
+        (top, left), (height, width) = (
+            part.numpy().tolist() for part in augment.multi_scale_box((48, 72), 32, crop_seed)
+        )
+        expected = decode_frames(paths[row], chosen, 48)[:, top : top + height, left : left + width]
+        if float(tf.random.stateless_uniform([], flip_seed)) < 0.5:
+            expected, flips = expected[:, :, ::-1], flips + 1
+        grey = pixels * SHOWING.std + SHOWING.mean
+        np.testing.assert_allclose(grey, resized(expected, 32), atol=0.501)
+        boxes.add((top, left, height, width))
+    assert len(boxes) > 10 and 4 < flips < 16
+
+
+class DamagedRecords:
+    """A source like records: all in the graph, and some rows cannot be read."""
+
+    def __init__(self, manifest, damaged):
+        self.manifest, self._damaged = manifest, tf.constant(sorted(damaged), tf.int64)
+
+    def fetch(self, row, sample, draws):
+        ok = ~tf.reduce_any(row == self._damaged)
+        numbers = tf.reshape(sample(tf.constant(20, tf.int64), draws), [-1])
+        shape = tf.concat([tf.shape(numbers), [20, 24, 3]], axis=0)
+        return ok, tf.cast(tf.fill(shape, row), tf.uint8), tf.cast(numbers, tf.float32)
+
+
+def test_damaged_records_are_named_and_counted():
+    manifest = telling_manifest(10)
+    account = Account(manifest)
+    data = training_clips(
+        DamagedRecords(manifest, {2, 5}),
+        PLAIN,
+        sample=clips.segment_training_clip,
+        transform=functools.partial(augment.multi_scale_crop, size=16),
+        flip=False,
+        batch_size=4,
+        epochs=3,
+        seed=0,
+        account=account,
+    )
+    order = Order(10, 8, seed=0)
+    shown = videos_shown(collect(data))
+    first_rows = [int(order.row(number, 0)) for number in range(24)]
+    assert [new for old, new in zip(first_rows, shown, strict=True) if old not in (2, 5)] == [
+        old for old in first_rows if old not in (2, 5)
+    ]
+    assert not {2, 5} & set(shown)
+    assert account.reasons() == dict.fromkeys(("2.mp4", "5.mp4"), "its record is damaged")
+    assert account.summary()["replaced_clips"] == sum(old in (2, 5) for old in first_rows)
+
+
+def test_a_service_is_refused_for_files():
+    with pytest.raises(ValueError, match=r"Expected records .*Received video files. Try: .*prepare"):
+        batches(telling_manifest(10), telling_decoder(), service="grpc://localhost:1")
+
+
 def test_a_bad_video_is_replaced_and_leaves_all_other_clips_as_they_were():
-    manifest, account = telling_manifest(10), BadVideos(10)
+    manifest = telling_manifest(10)
+    account = Account(manifest)
     good = collect(batches(manifest, telling_decoder(), epochs=3))
-    patched = collect(batches(manifest, telling_decoder(bad={3, 6}), epochs=3, bad_videos=account))
+    patched = collect(batches(manifest, telling_decoder(bad={3, 6}), epochs=3, account=account))
     assert account.reasons() == {"3.mp4": "made to fail", "6.mp4": "made to fail"}
     assert not {3, 6} & set(videos_shown(patched))
     good_clips, patched_clips = (np.concatenate([b[0] for b in data]) for data in (good, patched))
@@ -144,9 +355,11 @@ def test_a_bad_video_is_replaced_and_leaves_all_other_clips_as_they_were():
 def test_what_takes_a_bad_videos_place_does_not_depend_on_when_it_was_found():
     manifest, decode = telling_manifest(10), telling_decoder(bad={1, 4, 8})
     whole = collect(batches(manifest, decode, epochs=3))
-    known = BadVideos(10, found=[BadVideo(f"{number}.mp4", "known before") for number in (1, 8)])
-    assert_same(collect(batches(manifest, decode, epochs=3, bad_videos=known)), whole)
-    assert_same(collect(batches(manifest, decode, epochs=3, first_epoch=2)), whole[4:])
+    known = Account(manifest)
+    for number in (1, 8):
+        known.add(BadVideo(f"{number}.mp4", "known before"))
+    assert_same(collect(batches(manifest, decode, epochs=3, account=known)), whole)
+    assert_same(collect(batches(manifest, decode, epochs=3, first_step=4)), whole[4:])
 
 
 def test_a_video_damaged_in_one_place_gives_the_same_clips_after_resuming():
@@ -156,21 +369,22 @@ def test_a_video_damaged_in_one_place_gives_the_same_clips_after_resuming():
             raise BadVideo(path, "frame 2 is damaged")
         return frames
 
-    manifest, account = telling_manifest(10), BadVideos(20)
-    whole = collect(batches(manifest, decode, epochs=4, bad_videos=account))
+    manifest = telling_manifest(10)
+    account = Account(Manifest(manifest.videos * 2, manifest.classes))
+    whole = collect(batches(manifest, decode, epochs=4, account=account))
     assert len(account) > 2
-    assert_same(collect(batches(manifest, decode, epochs=4, first_epoch=2)), whole[4:])
+    assert_same(collect(batches(manifest, decode, epochs=4, first_step=4)), whole[4:])
 
 
 def test_too_many_bad_videos_end_the_iteration():
-    account = BadVideos(10, max_fraction=0.2)
+    account = Account(telling_manifest(10), max_bad_fraction=0.2)
     with pytest.raises(tf.errors.OpError, match=r"(?s)TooManyBadVideos: .*at most 20\.0% bad.*made to fail"):
-        collect(batches(telling_manifest(10), telling_decoder(bad={1, 2, 3}), bad_videos=account))
+        collect(batches(telling_manifest(10), telling_decoder(bad={1, 2, 3}), account=account))
 
 
 def test_as_many_bad_videos_as_allowed_do_not():
-    account = BadVideos(10, max_fraction=0.3)
-    collect(batches(telling_manifest(10), telling_decoder(bad={1, 2, 3}), epochs=4, bad_videos=account))
+    account = Account(telling_manifest(10), max_bad_fraction=0.3)
+    collect(batches(telling_manifest(10), telling_decoder(bad={1, 2, 3}), epochs=4, account=account))
     assert len(account) == 3
 
 
@@ -186,7 +400,7 @@ def test_bad_videos_listed_twice_end_the_iteration_too():
 
 
 def test_fewer_videos_than_a_batch_are_refused():
-    with pytest.raises(ValueError, match=r"at least batch_size=4 .*Received 3.*Try: --batch_size=3"):
+    with pytest.raises(ValueError, match=r"at least 4 training videos .*Received 3.*Try: --batch_size=3"):
         batches(telling_manifest(3), telling_decoder())
 
 
@@ -197,16 +411,16 @@ def test_a_single_video_is_enough():
     )
 
 
-def views(manifest, decode, num_clips=2, crops=3, batch_size=5, bad_videos=None, clip_format=PLAIN):
+def views(manifest, decode, num_clips=2, crops=3, batch_size=5, account=None, clip_format=PLAIN):
+    account = Account(manifest) if account is None else account
     return evaluation_views(
-        manifest,
+        VideoFiles(manifest, account, decode, short_side=clip_format.size),
         clip_format,
-        choose=clips.segment_test_clips,
+        sample=clips.segment_test_clips,
         clips=num_clips,
         crops=crops,
         batch_size=batch_size,
-        bad_videos=BadVideos(len(manifest)) if bad_videos is None else bad_videos,
-        decode=decode,
+        account=account,
     )
 
 
@@ -233,9 +447,9 @@ def test_the_number_of_batches_is_known_and_true(num_clips, crops, batch_size, c
 
 
 def test_views_of_a_bad_video_weigh_nothing_and_keep_its_place():
-    account = BadVideos(4)
+    account = Account(telling_manifest(4))
     good = collect(views(telling_manifest(4), telling_decoder(), batch_size=24))[0]
-    data = collect(views(telling_manifest(4), telling_decoder(bad={2}), batch_size=24, bad_videos=account))[0]
+    data = collect(views(telling_manifest(4), telling_decoder(bad={2}), batch_size=24, account=account))[0]
     assert account.reasons() == {"2.mp4": "made to fail"}
     assert data[2].tolist() == [1.0] * 12 + [0.0] * 6 + [1.0] * 6
     np.testing.assert_array_equal(data[1], good[1])
@@ -247,7 +461,9 @@ def test_views_of_a_bad_video_weigh_nothing_and_keep_its_place():
 
 def test_too_many_bad_videos_end_an_evaluation():
     with pytest.raises(tf.errors.OpError, match="TooManyBadVideos"):
-        collect(views(telling_manifest(4), telling_decoder(bad={1}), bad_videos=BadVideos(4, 0.0)))
+        collect(
+            views(telling_manifest(4), telling_decoder(bad={1}), account=Account(telling_manifest(4), 0.0))
+        )
     with pytest.raises(tf.errors.OpError, match="TooManyBadVideos"):
         collect(views(telling_manifest(4), telling_decoder(bad=range(4))))
 
@@ -257,7 +473,7 @@ def damaged_manifest(directory, width):
     paths = [ramp_videos.write(directory / f"{number}.mp4", 30 + number, width=width) for number in range(4)]
     with open(paths[2], "r+b") as file:
         file.truncate(2000)
-    return Manifest(tuple(Video(path, number) for number, path in enumerate(paths)), tuple("abcd"))
+    return Manifest(tuple(Video(path, (Label(n),)) for n, path in enumerate(paths)), tuple("abcd"))
 
 
 def test_views_of_real_files_are_those_of_a_direct_decode(tmp_path):
@@ -274,18 +490,18 @@ def test_views_of_real_files_are_those_of_a_direct_decode(tmp_path):
 
 
 def test_training_on_real_files_skips_the_damaged_one(tmp_path):
-    manifest, account = damaged_manifest(tmp_path, width=64), BadVideos(4)
+    manifest = damaged_manifest(tmp_path, width=64)
+    account = Account(manifest)
     data = training_clips(
-        manifest,
+        VideoFiles(manifest, account, short_side=32),
         SHOWING,
-        choose=clips.dense_training_clip,
-        short_side=32,
-        scales=(1.0,),
+        sample=clips.dense_training_clip,
+        transform=lambda frames, seed: frames,
         flip=False,
         batch_size=4,
         epochs=3,
         seed=0,
-        bad_videos=account,
+        account=account,
     )
     for pixels, labels in collect(data):
         grey = pixels * SHOWING.std + SHOWING.mean
@@ -295,3 +511,4 @@ def test_training_on_real_files_skips_the_damaged_one(tmp_path):
             expected = [16 * i % (30 + label) for i in range(4)]  # Shorter than the window: from frame 0 on.
             assert ramp_videos.numbers(clip) == expected
     assert list(account.reasons()) == [manifest.videos[2].path]
+    assert account.summary()["used"] == 3 and account.summary()["replaced_clips"] == 3

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import small_run
 
-from pipelines.bad_videos import BadVideos
-from pipelines.manifest import read_kinetics
+from pipelines.account import Account
+from pipelines.annotations import read_kinetics
+from pipelines.manifest import Manifest
+from pipelines.video_files import VideoFiles
 from train.config import read_config
 from train.evaluate import accuracy, evaluate
 from train.loop import train_and_evaluate
@@ -36,16 +38,29 @@ def test_run_writes_what_it_promises(finished_run):
 
 def test_bad_videos_are_named_with_their_reason_and_counted(finished_run):
     results = json.loads((finished_run.workdir / "results.json").read_text())
-    reasons = results["bad_videos"]["train"]["reasons"]
-    assert results["bad_videos"]["train"]["count"] == len(finished_run.bad) == len(reasons)
+    account = results["data"]["train"]
+    reasons = account["bad"]
+    assert account["skipped"] == len(finished_run.bad) == len(reasons)
     for name, reason in finished_run.bad.items():
         (path,) = (path for path in reasons if name in path)
         assert reason in reasons[path]
         assert f"Bad video skipped: {path}: " in finished_run.stderr
         assert path in (finished_run.workdir / "bad_videos_train.csv").read_text()
-    assert results["bad_videos"]["val"]["count"] == 1
-    epochs = re.findall(r"bad videos skipped: (\d) of 31 videos .*, 1 of 9 videos", finished_run.stdout)
+    epochs = re.findall(r"bad videos skipped: (\d) of 31 videos.*, 1 of 9 videos", finished_run.stdout)
     assert len(epochs) == small_run.FLAGS["epochs"] and epochs[-1] == str(len(finished_run.bad))
+
+
+def test_the_account_of_the_data_adds_up(finished_run):
+    accounts = json.loads((finished_run.workdir / "results.json").read_text())["data"]
+    train, val = accounts["train"], accounts["val"]
+    assert (train["videos"], train["used"], train["never_read"]) == (31, 25, 0)
+    assert sum(train["skipped_reasons"].values()) == train["skipped"] == 6
+    assert train["replaced_clips"] > 0
+    assert (val["videos"], val["used"], val["skipped"], val["never_read"]) == (9, 8, 1, 0)
+    manifest = read_kinetics(finished_run.data, "train.csv")
+    assert train["manifest"] == manifest.fingerprint() != val["manifest"]
+    line = rf"^train: 25 of 31 .* 0 never read, 6 skipped; \d x .*; manifest {manifest.fingerprint()[:12]}$"
+    assert re.search(line, finished_run.stdout, re.M)
 
 
 def test_results_are_those_of_the_saved_model(finished_run):
@@ -54,7 +69,8 @@ def test_results_are_those_of_the_saved_model(finished_run):
     manifest = read_kinetics(config.data_dir, config.val_annotations, classes)
     model = keras.saving.load_model(finished_run.workdir / "model.keras")
     results = json.loads((finished_run.workdir / "results.json").read_text())
-    again = evaluate(model, manifest, config, BadVideos(len(manifest)))
+    account = Account(manifest)
+    again = evaluate(model, VideoFiles(manifest, account, short_side=32), config, account)
     assert {k: again[k] for k in ("top1", "top5", "videos")} == {
         k: results[k] for k in ("top1", "top5", "videos")
     }
@@ -86,7 +102,7 @@ def test_workdir_of_another_configuration_is_left_alone(finished_run):
 
 def test_help_lists_the_flags():
     process = small_run.run_module("train.kinetics", "--help")
-    assert "--crop_scales" in process.stdout and "sizes of the training crop" in process.stdout
+    assert "--crop_scales" in process.stdout and "sizes of the multi_scale crop" in process.stdout
 
 
 def test_missing_data_is_told_in_one_line(tmp_path):
@@ -155,7 +171,7 @@ import sys
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from pipelines.manifest import read_kinetics
+from pipelines.annotations import read_kinetics
 from train.config import read_config
 from train.loop import train_and_evaluate
 import dataclasses
@@ -178,6 +194,8 @@ def test_two_devices(finished_run, tmp_path):
 def test_fewer_videos_than_a_batch(finished_run, tmp_path):
     config = read_config(finished_run.workdir)
     train = read_kinetics(config.data_dir, config.train_annotations)
-    few = type(train)(train.videos[:7], train.classes)
-    with pytest.raises(ValueError, match=r"Expected at least batch_size=8 .*Received 7.*Try: --batch_size=7"):
+    few = Manifest(train.videos[:7], train.classes)
+    with pytest.raises(
+        ValueError, match=r"Expected at least 8 training videos .*Received 7.*Try: --batch_size=7"
+    ):
         train_and_evaluate(read_config(finished_run.workdir), few, few)

@@ -9,7 +9,7 @@ from absl import flags
 from keras_nonlocal import VideoResNet
 from keras_nonlocal.architecture import DEPTHS, STAGE_NAMES, TEMPORAL_KINDS, TOPOLOGIES, stage_maps
 from keras_nonlocal.placement import blocks_from_text
-from pipelines.clips import SAMPLING
+from pipelines.clips import SAMPLING, SHORT
 from pipelines.dataset import ClipFormat
 
 
@@ -30,10 +30,18 @@ class Config:
     data_dir: str = _field("", "directory of the data set")
     workdir: str = _field("", "directory for everything that the run writes; made if it is missing")
     train_annotations: str = _field(
-        "train.csv", "annotation file of the training split, relative to data_dir"
+        "train.csv",
+        "training split, relative to data_dir: Kinetics' CSV, a manifest, or a directory of records",
     )
-    val_annotations: str = _field("val.csv", "annotation file of the validation split, relative to data_dir")
+    val_annotations: str = _field("val.csv", "validation split, likewise")
     max_bad_fraction: float = _field(0.1, "largest fraction of missing and unreadable videos, in [0, 1]")
+    decode_isolation: str = _field(
+        "none", "none, or process, in which no file can crash or hang the run; for files of strangers"
+    )
+    data_service: str = _field(
+        "", "grpc://HOST:PORT of a tf.data service that makes the training batches from records"
+    )
+    workers: int = _field(0, "clips made in parallel; 0 for as many as pay")
 
     depth: int = _field(50, "depth of the ResNet: 18, 34, 50, 101 or 152")
     temporal: str = _field("tsm", "how it spans time: tsm, c2d, i3d_3x1x1 or i3d_3x3x3")
@@ -61,13 +69,33 @@ class Config:
     dtype_policy: str = _field("float32", "float32, mixed_float16 or mixed_bfloat16")
 
     clip_frames: int = _field(8, "frames of a clip")
-    sampling: str = _field("dense", "dense (a 64-frame window) or segments (the whole video)")
-    short_side: int = _field(256, "pixels to which the short side is scaled before the training crop")
-    crop: int = _field(224, "side of the training clips in pixels")
-    crop_scales: tuple[float, ...] = _field(
-        (1.0, 0.875, 0.75, 0.66), "sizes of the training crop / short side"
+    sampling: str = _field("dense", "dense (a window) or segments (the whole video)")
+    window_frames: int = _field(64, "frames of the dense window")
+    short_videos: str = _field(
+        "loop", "what a video shorter than the window does: loop, or hold its last frame"
     )
-    flip: bool = _field(True, "mirror half of the training clips; off where left is not right")
+    fps: float = _field(0.0, "frames a second among which clips are sampled; 0 for each video's own")
+    short_side: int = _field(
+        256, "pixels to which the short side is scaled before the training crop; 0 keeps the video's"
+    )
+    crop: int = _field(224, "side of the training clips in pixels")
+    crop_method: str = _field(
+        "multi_scale", "training crop: multi_scale (TSN), scale_jitter (FAIR) or random_resized (CGNL)"
+    )
+    crop_scales: tuple[float, ...] = _field(
+        (1.0, 0.875, 0.75, 0.66), "sizes of the multi_scale crop / short side"
+    )
+    jitter_sides: tuple[int, ...] = _field((256, 320), "range of the short side for the scale_jitter crop")
+    flip: bool = _field(True, "mirror half of the training clips; refused where left is not right")
+    rand_augment_layers: int = _field(0, "operations of RandAugment on each training clip")
+    rand_augment_magnitude: int = _field(9, "their magnitude, 0 to 30")
+    colour_jitter: float = _field(
+        0.0, "range of brightness, contrast and saturation around 1, and a fourth of it of hue, in [0, 1]"
+    )
+    erasing: float = _field(0.0, "fraction of the training clips in which a box is erased, in [0, 1]")
+    mixup: float = _field(0.0, "alpha of mixup; 0 for none")
+    cutmix: float = _field(0.0, "alpha of CutMix; 0 for none")
+    repeats: int = _field(1, "clips of each video in a batch, with crops and colours of their own")
     mean: tuple[float, ...] = _field((123.675, 116.28, 103.53), "channel means, in grey levels of 0-255")
     std: tuple[float, ...] = _field((58.395, 57.12, 57.375), "channel deviations, in grey levels of 0-255")
 
@@ -88,8 +116,8 @@ class Config:
         self._expect("depth", self.depth in DEPTHS, f"one of {', '.join(map(str, DEPTHS))}")
         for name in (
             "clip_frames",
-            "short_side",
             "crop",
+            "repeats",
             "batch_size",
             "epochs",
             "test_clips",
@@ -102,12 +130,9 @@ class Config:
             "topology", self.topology in ("", *TOPOLOGIES), f"empty or one of {', '.join(TOPOLOGIES)}"
         )
         self._expect("squeeze_excite_ratio", self.squeeze_excite_ratio >= 0, "at least 0")
-        self._expect("sampling", self.sampling in SAMPLING, f"one of {', '.join(SAMPLING)}")
-        policies = ("float32", "mixed_float16", "mixed_bfloat16")
-        self._expect("dtype_policy", self.dtype_policy in policies, f"one of {', '.join(policies)}")
-        self._expect("short_side", self.short_side >= self.crop, f"at least crop={self.crop}")
-        scales = self.crop_scales
-        self._expect("crop_scales", bool(scales) and all(0 < s <= 1 for s in scales), "fractions in (0, 1]")
+        for name, choices in _CHOICES.items():
+            self._expect(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
+        self._check_clips()
         self._expect("mean", len(self.mean) == 3, "three numbers")
         self._expect("std", len(self.std) == 3 and min(self.std) > 0, "three numbers above 0")
         self._expect("learning_rate", self.learning_rate > 0, "above 0")
@@ -119,6 +144,29 @@ class Config:
         self._expect("seed", 0 <= self.seed < 2**31, "in [0, 2^31)")
         self._expect("test_crops", self.test_crops in (1, 3), "1 or 3")
         self._check_blocks()
+
+    def _check_clips(self):
+        self._expect("workers", self.workers >= 0, "at least 0")
+        if self.sampling == "dense":
+            enough = self.window_frames >= self.clip_frames
+            self._expect("window_frames", enough, f"at least clip_frames={self.clip_frames}")
+        self._expect("fps", self.fps >= 0, "at least 0")
+        fits = self.short_side == 0 or self.short_side >= self.crop
+        self._expect("short_side", fits, f"0 or at least crop={self.crop}")
+        scales, sides = self.crop_scales, self.jitter_sides
+        self._expect("crop_scales", bool(scales) and all(0 < s <= 1 for s in scales), "fractions in (0, 1]")
+        rising = len(sides) == 2 and self.crop <= sides[0] <= sides[1]
+        if self.crop_method == "scale_jitter":
+            self._expect("jitter_sides", rising, f"two rising lengths of at least crop={self.crop}")
+        self._expect("rand_augment_layers", self.rand_augment_layers >= 0, "at least 0")
+        self._expect("rand_augment_magnitude", 0 <= self.rand_augment_magnitude <= 30, "in [0, 30]")
+        for name in ("colour_jitter", "erasing"):
+            self._expect(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+        for name in ("mixup", "cutmix"):
+            self._expect(name, getattr(self, name) >= 0, "at least 0")
+        self._expect(
+            "batch_size", self.batch_size % self.repeats == 0, f"a multiple of repeats={self.repeats}"
+        )
 
     def _check_blocks(self):
         """Build each block for each map that it will meet: what it refuses, it refuses before the run."""
@@ -155,6 +203,10 @@ class Config:
         """Returns the `ClipFormat` of evaluation, prediction and serving."""
         return ClipFormat(self.clip_frames, self.test_size, self.mean, self.std)
 
+    def mixes(self):
+        """Returns whether training clips are mixed, so that their labels are vectors."""
+        return self.mixup > 0 or self.cutmix > 0
+
     def block_makers(self):
         """Returns `blocks` and `block` as `VideoResNet` takes them: {"res3": {0: make, ...}, ...}."""
         return blocks_from_text(self.blocks, self.block, self.depth)
@@ -187,6 +239,13 @@ class Config:
         return "".join(lines)
 
 
+_CHOICES = {
+    "decode_isolation": ("none", "process"),
+    "sampling": tuple(SAMPLING),
+    "short_videos": SHORT,
+    "crop_method": ("multi_scale", "scale_jitter", "random_resized"),
+    "dtype_policy": ("float32", "mixed_float16", "mixed_bfloat16"),
+}
 _REPEATED = tuple(field.name for field in dataclasses.fields(Config) if field.metadata["repeated"])
 
 

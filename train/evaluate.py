@@ -4,47 +4,39 @@ import time
 
 import numpy as np
 
-from pipelines.clips import SAMPLING
-from pipelines.dataset import evaluation_views
+from train.data import evaluation_clips
 
 
-def video_logits(model, manifest, config, bad_videos):
+def video_logits(model, source, config, account):
     """Returns the logits of each readable video, averaged over its clips and crops.
 
     Args:
         model: Model from clips to logits.
-        manifest: The videos.
+        source: Where the videos come from, see `pipelines.dataset`.
         config: A `Config`; its `test_*` fields, sampling and normalisation are used.
-        bad_videos: A `BadVideos`, which receives the unreadable ones.
+        account: The `Account` of the source's manifest, which receives the unreadable ones.
 
     Returns:
         (float array [videos, classes], int array [videos] of labels), in the manifest's order without
         the bad ones.
     """
-    views = evaluation_views(
-        manifest,
-        config.test_format(),
-        choose=SAMPLING[config.sampling][1],
-        clips=config.test_clips,
-        crops=config.test_crops,
-        batch_size=config.batch_size,
-        bad_videos=bad_videos,
-    )
+    videos = source.manifest.videos
+    views = evaluation_clips(config, source, account)
     scores = model.predict(views.map(lambda clips, labels, weights: clips))  # [videos * views, classes]
-    scores = scores.reshape(len(manifest), config.test_clips * config.test_crops, -1).mean(axis=1)
-    good = [number for number, video in enumerate(manifest.videos) if video.path not in bad_videos]
-    return scores[good], np.array([manifest.videos[number].label for number in good], int)
+    scores = scores.reshape(len(videos), config.test_clips * config.test_crops, -1).mean(axis=1)
+    good = [number for number, video in enumerate(videos) if video.path not in account]
+    return scores[good], np.array([videos[number].label for number in good], int)
 
 
-def evaluate(model, manifest, config, bad_videos):
-    """Evaluates a model on a manifest.
+def evaluate(model, source, config, account):
+    """Evaluates a model on all videos of a source.
 
     Returns:
         A dictionary: `top1` and `top5` in [0, 1], the number of `videos`, of `clips` and `crops` per
         video, and `seconds_per_video`, decoding included.
     """
     start = time.monotonic()
-    logits, labels = video_logits(model, manifest, config, bad_videos)
+    logits, labels = video_logits(model, source, config, account)
     seconds = time.monotonic() - start
     return {
         "top1": accuracy(logits, labels, 1),

@@ -1,4 +1,4 @@
-"""Trains and evaluates on Kinetics-400, -600 or -700, or on any data set in their layout.
+"""Trains and evaluates on Kinetics-400, -600 or -700, on data in their layout, on manifests or on records.
 
 python -m train.kinetics --flagfile=train/flagfiles/demo.flags
 python -m train.kinetics --data_dir=DIR --workdir=DIR [--FLAG=VALUE ...]
@@ -9,9 +9,9 @@ import sys
 import tensorflow as tf
 from absl import app, flags
 
-from pipelines.bad_videos import TooManyBadVideos
-from pipelines.manifest import read_kinetics
+from pipelines.account import TooManyBadVideos
 from train import config
+from train.data import manifest_of, open_split
 from train.loop import NetworkError, train_and_evaluate
 
 
@@ -20,8 +20,8 @@ def main(argv):
     del argv
     try:
         run = config.config_from_flags(flags.FLAGS)
-        train = read_kinetics(run.data_dir, run.train_annotations)
-        val = read_kinetics(run.data_dir, run.val_annotations, train.classes)
+        train = open_split(run, run.train_annotations)
+        val = open_split(run, run.val_annotations, manifest_of(train).classes)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     try:
@@ -32,6 +32,12 @@ def main(argv):
         f"top-1 {results['top1']:.1%}, top-5 {results['top5']:.1%} on {results['videos']} videos, "
         f"{results['clips']} clips x {results['crops']} crops, {results['seconds_per_video']:.3f} s per video"
     )
+    for name, account in results["data"].items():
+        reasons = "".join(f"; {count} x {reason}" for reason, count in account["skipped_reasons"].items())
+        print(
+            f"{name}: {account['used']} of {account['videos']} videos used, {account['never_read']} never "
+            f"read, {account['skipped']} skipped{reasons}; manifest {account['manifest'][:12]}"
+        )
     print(f"wrote {run.workdir}/results.json")
 
 

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines.bad_videos import BadVideos
-from pipelines.clips import SAMPLING
-from pipelines.dataset import evaluation_views, iterators_ended_on_error, steps_per_epoch, training_clips
-from train import optim
+from pipelines.account import Account
+from pipelines.dataset import iterators_ended_on_error, steps_per_epoch
+from pipelines.labels import check_flip
+from train import data, optim
 from train.evaluate import evaluate
 
 
@@ -30,8 +30,8 @@ def train_and_evaluate(config, train, val, strategy=None):
 
     Args:
         config: A `Config`.
-        train: Training `Manifest`.
-        val: Validation `Manifest`, of the same classes.
+        train: Training split, as of `train.data.open_split`.
+        val: Validation split, of the same classes.
         strategy: A `tf.distribute.Strategy`; None mirrors the model on every GPU, or on the CPU.
 
     Returns:
@@ -40,43 +40,46 @@ def train_and_evaluate(config, train, val, strategy=None):
     Raises:
         FileExistsError: The workdir holds a run of another configuration.
         NetworkError: The flags describe no network, or --weights does not fit it; nothing is written.
+        ValueError: The data does not go with the flags, as flips where left is not right.
         FloatingPointError: The loss became infinite or NaN; no model is written.
         TooManyBadVideos: More than `config.max_bad_fraction` of the videos cannot be read.
     """
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.dtype_policy)
     strategy = strategy or tf.distribute.MirroredStrategy()
+    manifests = {"train": data.manifest_of(train), "val": data.manifest_of(val)}
+    classes = manifests["train"].classes
+    check_flip(manifests["train"], config.flip)
     with strategy.scope():
-        model = build_model(config, train)
+        model = build_model(config, manifests["train"])
     claim_workdir(config)
-    bad_videos = {
-        name: BadVideos(len(split) + len(split.missing), config.max_bad_fraction, split.missing)
-        for name, split in (("train", train), ("val", val))
-    }
-    write_bad_videos(config, bad_videos)
-    check_bad_videos(bad_videos)
+    accounts = {name: Account(manifest, config.max_bad_fraction) for name, manifest in manifests.items()}
+    write_accounts(config, accounts)
+    check_accounts(accounts)
     print(
-        f"{model.name}: {model.count_params():,} parameters, {len(train)} training and {len(val)} validation "
-        f"videos of {len(train.classes)} classes, {strategy.num_replicas_in_sync} device(s)"
+        f"{model.name}: {model.count_params():,} parameters, {len(manifests['train'])} training and "
+        f"{len(manifests['val'])} validation videos of {len(classes)} classes, "
+        f"{strategy.num_replicas_in_sync} device(s)"
     )
 
     start = time.monotonic()
     try:
-        fit(model, config, train, val, bad_videos)
-        train_seconds = time.monotonic() - start
-        save(model, config, train.classes)
-        results = evaluate(model, val, config, bad_videos["val"])
+        with data.decoder(config) as decode:
+            source = data.source_of(config, train, accounts["train"], decode, config.short_side)
+            val_source = data.source_of(config, val, accounts["val"], decode, config.test_size)
+            fit(model, config, source, val_source, accounts)
+            train_seconds = time.monotonic() - start
+            save(model, config, classes)
+            results = evaluate(model, val_source, config, accounts["val"])
     except tf.errors.OpError:
-        check_bad_videos(bad_videos)  # A better explanation than TensorFlow's of what stopped the pipeline.
+        check_accounts(accounts)  # A better explanation than TensorFlow's of what stopped the pipeline.
         raise
     finally:
-        write_bad_videos(config, bad_videos)
+        write_accounts(config, accounts)
     results |= {
         "train_seconds": train_seconds,
         "parameters": model.count_params(),
-        "bad_videos": {
-            name: {"count": len(bad), "reasons": bad.reasons()} for name, bad in bad_videos.items()
-        },
+        "data": {name: account.summary() for name, account in accounts.items()},
     }
     _write(os.path.join(config.workdir, "results.json"), json.dumps(results, indent=2) + "\n")
     return results
@@ -104,79 +107,59 @@ def claim_workdir(config):
     _write(path, text)
 
 
-def build_model(config, train):
-    """Returns the compiled model of a configuration; call it in the strategy's scope."""
+def build_model(config, manifest):
+    """Returns the compiled model for a training manifest; call it in the strategy's scope."""
     try:
-        model = config.build_network(len(train.classes))
+        model = config.build_network(len(manifest.classes))
     except (ValueError, OSError) as error:
         raise NetworkError(str(error)) from error
-    schedule = optim.cosine_with_warmup(
-        config.learning_rate, steps_per_epoch(train, config.batch_size), config.epochs, config.warmup_epochs
+    steps = steps_per_epoch(manifest, config.batch_size, config.repeats)
+    schedule = optim.cosine_with_warmup(config.learning_rate, steps, config.epochs, config.warmup_epochs)
+    # Labels of mixed clips are vectors.
+    kind = "Categorical" if config.mixes() else "SparseCategorical"
+    loss, accuracy = getattr(keras.losses, f"{kind}Crossentropy"), getattr(keras.metrics, f"{kind}Accuracy")
+    top_k = (
+        keras.metrics.TopKCategoricalAccuracy
+        if config.mixes()
+        else keras.metrics.SparseTopKCategoricalAccuracy
     )
     model.compile(
         optim.SGD(
             schedule, momentum=config.momentum, l2=config.weight_decay, global_clipnorm=config.clip_norm
         ),
-        loss=keras.losses.SparseCategoricalCrossentropy(
-            from_logits=True, reduction="mean_with_sample_weight"
-        ),
-        weighted_metrics=[
-            keras.metrics.SparseCategoricalAccuracy("top1"),
-            keras.metrics.SparseTopKCategoricalAccuracy(min(5, len(train.classes)), "top5"),
-        ],
+        loss=loss(from_logits=True, reduction="mean_with_sample_weight"),
+        weighted_metrics=[accuracy("top1"), top_k(min(5, len(manifest.classes)), "top5")],
         jit_compile=False,  # XLA is slower on CPU, and fails under MirroredStrategy.
     )
     return model
 
 
-def check_bad_videos(bad_videos):
+def check_accounts(accounts):
     """Raises `TooManyBadVideos` if either split has more bad videos than it may have."""
-    for bad in bad_videos.values():
-        bad.check()
+    for account in accounts.values():
+        account.check()
 
 
-def write_bad_videos(config, bad_videos):
+def write_accounts(config, accounts):
     """Writes `bad_videos_train.csv` and `bad_videos_val.csv`."""
-    for name, bad in bad_videos.items():
-        bad.write(os.path.join(config.workdir, f"bad_videos_{name}.csv"))
+    for name, account in accounts.items():
+        account.write(os.path.join(config.workdir, f"bad_videos_{name}.csv"))
 
 
-def fit(model, config, train, val, bad_videos):
+def fit(model, config, train, val, accounts):
     """Runs all epochs; after each one, the centre clip of every validation video is classified."""
-    training_sampler, test_sampler = SAMPLING[config.sampling]
-    batches = training_clips(
-        train,
-        config.training_format(),
-        choose=training_sampler,
-        short_side=config.short_side,
-        scales=config.crop_scales,
-        flip=config.flip,
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        seed=config.seed,
-        bad_videos=bad_videos["train"],
-    )
-    centre_clips = evaluation_views(
-        val,
-        config.test_format(),
-        choose=test_sampler,
-        clips=1,
-        crops=1,
-        batch_size=config.batch_size,
-        bad_videos=bad_videos["val"],
-    )
 
     def report_bad_videos(epoch, logs):
-        counts = f"{bad_videos['train']} for training, {bad_videos['val']} for validation"
+        counts = f"{accounts['train']} for training, {accounts['val']} for validation"
         print(f"bad videos skipped: {counts}", flush=True)
-        write_bad_videos(config, bad_videos)
+        write_accounts(config, accounts)
 
     history = model.fit(
-        batches,
+        data.training_batches(config, train, accounts["train"]),
         epochs=config.epochs,
         shuffle=False,  # The batches come in their order already.
-        steps_per_epoch=steps_per_epoch(train, config.batch_size),
-        validation_data=centre_clips,
+        steps_per_epoch=steps_per_epoch(train.manifest, config.batch_size, config.repeats),
+        validation_data=data.centre_clips(config, val, accounts["val"]),
         callbacks=[
             keras.callbacks.ProgbarLogger(),  # First, to end its line before the next is printed.
             keras.callbacks.TensorBoard(os.path.join(config.workdir, "tensorboard"), write_graph=False),

@@ -12,11 +12,12 @@ import numpy as np
 from absl import app, flags
 
 import keras_nonlocal  # noqa: F401 - registers the layers by which model.keras is read.
-from pipelines.bad_videos import BadVideo
-from pipelines.clips import SAMPLING
+from pipelines.account import BadVideo
+from pipelines.clips import candidates
 from pipelines.dataset import cut_views
 from pipelines.decode import decode_frames
 from train.config import read_config
+from train.data import samplers
 
 _BAR_WIDTH = 30
 
@@ -40,11 +41,13 @@ def predict(path, workdir):
         raise FileNotFoundError(
             f"Expected a trained model at {model_path!r}. Received no such file. Try: let the run end first."
         )
-    frames = decode_frames(
-        path,
-        lambda n: SAMPLING[config.sampling][1](n, config.clip_frames, config.test_clips).reshape(-1),
-        config.test_size,
-    )
+    sample = samplers(config)[1]
+
+    def choose(seconds):
+        numbers = candidates(seconds, fps=config.fps)
+        return numbers[sample(len(numbers), config.clip_frames, config.test_clips).reshape(-1)]
+
+    frames = decode_frames(path, choose, config.test_size)
     views = cut_views(frames, config.test_format(), config.test_clips, config.test_crops)
     model = keras.saving.load_model(model_path, compile=False)
     with open(os.path.join(workdir, "serving.json"), encoding="utf-8") as file:

@@ -1,0 +1,98 @@
+"""Milliseconds of each clip operation on one core, and clips a second of RandAugment.
+
+python benchmarks/augmentation.py [--repeats=20]
+
+Clips are 8 frames of 340x256 pixels, crops 224x224.
+"""
+
+import argparse
+import os
+import statistics
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines import augment, colour, rand_augment
+
+FRAMES, HEIGHT, WIDTH, SIZE = 8, 256, 340, 224
+MEAN, STD = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
+
+
+def clip(height=HEIGHT, width=WIDTH):
+    """Returns a moving texture with some grain, uint8 [8, height, width, 3]."""
+    generator = np.random.default_rng(0)
+    time_, rows, columns = np.ogrid[:FRAMES, :height, :width]
+    waves = [np.sin((columns * (k + 1) + rows * (3 - k) + 9 * time_) / 23) for k in range(3)]
+    grain = generator.normal(0, 8, (FRAMES, height, width, 3))
+    return tf.constant(np.clip(128 + 80 * np.stack(waves, -1) + grain, 0, 255).astype(np.uint8))
+
+
+def training(frames, seed):
+    """Returns what a clip goes through in training: multi-scale crop, flip, normalise."""
+    seeds = tf.random.split(seed, 2)
+    pixels, _ = augment.random_flip(augment.multi_scale_crop(frames, SIZE, seeds[0]), seeds[1])
+    return augment.normalise(pixels, MEAN, STD)
+
+
+def operations():
+    """Returns {name: function (clip, seed) -> clip}, for every operation on a whole clip."""
+    table = {
+        "multi_scale_crop + flip + normalise": training,
+        "multi_scale_crop": lambda frames, seed: augment.multi_scale_crop(frames, SIZE, seed),
+        "scale_jitter_crop": lambda frames, seed: augment.scale_jitter_crop(frames, SIZE, seed),
+        "random_resized_crop": lambda frames, seed: augment.random_resized_crop(frames, SIZE, seed),
+        "random_flip": lambda frames, seed: augment.random_flip(frames, seed)[0],
+        "random_erasing, always": lambda frames, seed: augment.random_erasing(frames, seed, probability=1),
+        "normalise": lambda frames, seed: augment.normalise(frames, MEAN, STD),
+        "colour_jitter": colour.colour_jitter,
+        "rand_augment": rand_augment.rand_augment,
+    }
+    for name, change in colour.ADJUSTMENTS.items():
+        table[f"colour_jitter: {name}"] = lambda frames, seed, change=change: change(frames, 0.3)
+    for name, operation in rand_augment.OPERATIONS.items():
+        table[f"rand_augment: {name}"] = lambda frames, seed, operation=operation: operation.apply(
+            frames, 0.3 * operation.strongest
+        )
+    return table
+
+
+def milliseconds(function, frames, repeats):
+    """Returns the times of calls of a graph, each with a seed of its own."""
+    run = tf.function(function)
+    run(frames, tf.constant([0, 0]))
+    times = []
+    for number in range(repeats):
+        seed = tf.constant([1, number])
+        start = time.perf_counter()
+        run(frames, seed)
+        times.append(1e3 * (time.perf_counter() - start))
+    return times
+
+
+def main(arguments=None):
+    """Prints the table; what draws between operations is averaged, the others' medians are shown."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--repeats", type=int, default=20, help="calls of each operation (default 20)")
+    repeats = parser.parse_args(arguments).repeats
+    frames, crop = clip(), clip(SIZE, SIZE)
+    print("| operation | ms a clip | clips/s |\n|---|---|---|")
+    for name, function in operations().items():
+        small = name in ("random_flip", "normalise")  # They come after the crop.
+        draws = name in (
+            "rand_augment",
+            "colour_jitter",
+            "random_flip",
+            "multi_scale_crop + flip + normalise",
+        )
+        times = milliseconds(function, crop if small else frames, 10 * repeats if draws else repeats)
+        took = statistics.mean(times) if draws else statistics.median(times)
+        print(f"| {name} | {took:.2f} | {1e3 / took:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    main()

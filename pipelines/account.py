@@ -1,0 +1,128 @@
+"""The account of a split: which videos were used, which could not be and why, and which were never read."""
+
+import collections
+import csv
+import logging
+import os
+import threading
+
+_logger = logging.getLogger(__name__)
+
+
+class BadVideo(Exception):
+    """One video cannot be used.
+
+    Args:
+        path: The file, or `"<bytes>"`.
+        reason: What is wrong with it, in words for a person.
+    """
+
+    def __init__(self, path, reason):
+        super().__init__(f"{path}: {reason}")
+        self.path = str(path)
+        self.reason = reason
+
+
+class TooManyBadVideos(Exception):
+    """More of the data set is unreadable than the run allows."""
+
+
+class Account:
+    """Keeps account of the videos of a manifest, for every thread of a pipeline.
+
+    Args:
+        manifest: A `Manifest`; what is unusable from the start is bad already.
+        max_bad_fraction: Largest fraction of all rows, the unusable ones included, that may be bad,
+            in [0, 1].
+    """
+
+    def __init__(self, manifest, max_bad_fraction=1.0):
+        self._manifest = manifest
+        self._max_bad_fraction = max_bad_fraction
+        self._num_videos = len(manifest) + len(manifest.unusable)
+        self._reasons = {}
+        self._used = set()
+        self._replaced_clips = 0
+        self._lock = threading.Lock()
+        for bad in manifest.unusable:
+            self.add(bad)
+
+    def __len__(self):
+        return len(self._reasons)
+
+    def __contains__(self, path):
+        return path in self._reasons
+
+    def __str__(self):
+        replaced = f", {self._replaced_clips} clips replaced" if self._replaced_clips else ""
+        return f"{len(self)} of {self._num_videos} videos{replaced}"
+
+    def add(self, bad):
+        """Enters a `BadVideo` and warns about it; a path that is known already is entered once."""
+        with self._lock:
+            if bad.path in self._reasons:
+                return
+            self._reasons[bad.path] = bad.reason
+        _logger.warning("Bad video skipped: %s", bad)
+
+    def use(self, rows):
+        """Enters the rows of the manifest of which clips were made."""
+        with self._lock:
+            self._used.update(rows)
+
+    def replace(self, clips):
+        """Counts clips that show another video, as the one whose turn it was is bad."""
+        with self._lock:
+            self._replaced_clips += clips
+
+    def reasons(self):
+        """Returns `{path: reason}` of the bad videos, sorted by path."""
+        with self._lock:
+            return dict(sorted(self._reasons.items()))
+
+    def check(self):
+        """Raises `TooManyBadVideos` if more than the allowed fraction is bad, or every video is."""
+        # As a quotient: 0.29 * 100 is less than 29, and 29 bad ones of 100 are allowed.
+        fraction = len(self) / max(1, self._num_videos)
+        if fraction <= self._max_bad_fraction and fraction < 1:
+            return
+        examples = "".join(f"\n  {path}: {reason}" for path, reason in list(self.reasons().items())[:5])
+        raise TooManyBadVideos(
+            f"Expected at most {self._max_bad_fraction:.1%} bad videos (max_bad_fraction). Received "
+            f"{len(self)} of {self._num_videos} videos, among them:{examples}\n"
+            "Try: repair or remove them, or allow more with --max_bad_fraction."
+        )
+
+    def summary(self):
+        """Returns what a report needs, ready for JSON.
+
+        Returns:
+            `manifest` (its fingerprint), the numbers of `videos` annotated, of those `used`, `skipped` (bad
+            in all places that were tried) and `never_read`, which make up the whole, `skipped_reasons`
+            ({reason: number}), `bad` ({path: reason}, also of videos used elsewhere than where they are
+            damaged) and `replaced_clips`.
+        """
+        bad, videos = self.reasons(), self._manifest.videos
+        with self._lock:
+            used = set(self._used)
+        skipped = [row for row, video in enumerate(videos) if row not in used and video.path in bad]
+        reasons = collections.Counter(bad[videos[row].path] for row in skipped)
+        reasons.update(video.reason for video in self._manifest.unusable)
+        num_skipped = len(skipped) + len(self._manifest.unusable)
+        return {
+            "manifest": self._manifest.fingerprint(),
+            "videos": self._num_videos,
+            "used": len(used),
+            "skipped": num_skipped,
+            "never_read": self._num_videos - len(used) - num_skipped,
+            "skipped_reasons": dict(reasons.most_common()),
+            "replaced_clips": self._replaced_clips,
+            "bad": bad,
+        }
+
+    def write(self, path):
+        """Writes the bad videos as CSV (`path,reason`), whole or not at all."""
+        partial = f"{path}.partial"
+        with open(partial, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("path", "reason"), *self.reasons().items()])
+        os.replace(partial, path)

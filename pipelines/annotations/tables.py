@@ -1,0 +1,125 @@
+"""Annotation files as lines, CSV or JSON; what is wrong with one is said with its path and line."""
+
+import collections
+import csv
+import io
+import json
+import os
+
+
+def lines(path):
+    """Returns [(line number, text)] of the lines that are not empty."""
+    numbered = enumerate(_text(path).split("\n"), 1)
+    return [(line, text.strip()) for line, text in numbered if text.strip()]
+
+
+def csv_rows(path, columns):
+    """Yields (line number, {column: text})."""
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
+    try:
+        lacking = [name for name in columns if name not in (reader.fieldnames or ())]
+        if lacking:
+            raise ValueError(
+                f"Expected the columns {','.join(columns)} in {path}. Received {reader.fieldnames}. "
+                f"Try: add {', '.join(lacking)} to the header."
+            )
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise ValueError(
+            f"Expected CSV in {path}. Received, after line {reader.line_num}: {error}. Try: repair the line."
+        ) from None
+
+
+def json_content(path, kind):
+    """Returns what a JSON file has, a `list` or `dict` as `kind` says."""
+    try:
+        content = json.loads(_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"Expected JSON in {path}. Received {error}. Try: download it again.") from None
+    if not isinstance(content, kind):
+        raise ValueError(
+            f"Expected a JSON {kind.__name__} in {path}. Received a {type(content).__name__}. "
+            "Try: another file."
+        )
+    return content
+
+
+def texts_by_number(path):
+    """Returns {number: text} of lines `12 text`."""
+    found = {}
+    for line, text in lines(path):
+        number, _, rest = text.partition(" ")
+        if not (number.isdecimal() and rest) or int(number) in found:
+            raise malformed("a number that occurs once, and a text,", path, line, text)
+        found[int(number)] = rest.strip()
+    return found
+
+
+def class_names(path):
+    """Returns the names of a file with one a line."""
+    return _checked_names([text for _, text in lines(path)], path)
+
+
+def numbered_class_names(path):
+    """Returns the names of a file with lines `1 name`, in the order of their numbers."""
+    names = texts_by_number(path)
+    return _checked_names([names.get(number) for number in range(1, 1 + len(names))], path)
+
+
+def class_names_of_json(path):
+    """Returns the names of a JSON object `{name: "number"}` in the order of their numbers."""
+    numbers = json_content(path, dict)
+    names = {str(number): name for name, number in numbers.items()}
+    return _checked_names([names.get(str(number)) for number in range(len(numbers))], path)
+
+
+def malformed(expected, table, line, received, unit="line"):
+    """Returns the error of a line that is not as expected, or of another numbered unit of a file."""
+    received = repr(received) if len(repr(received)) <= 200 else f"{received!r:.200}..."
+    return ValueError(
+        f"Expected {expected} in {unit} {line} of {table}. Received {received}. "
+        f"Try: repair or remove the {unit}."
+    )
+
+
+def unknown_label(label, source):
+    """Returns the error of a label that the given classes lack."""
+    return ValueError(
+        f"Expected only the labels of the training split. Received {label!r} in {source}. "
+        "Try: use the annotation files of one release, or remove the rows of that label."
+    )
+
+
+def no_file(path):
+    """Returns the error of an annotation file that is not there."""
+    return FileNotFoundError(
+        f"Expected an annotation file at {path!r}. Received no such file. Try: paths of annotation files are "
+        "relative to --data_dir; --train_annotations and --val_annotations name those of a run."
+    )
+
+
+def _text(path):
+    if not os.path.isfile(path):
+        raise no_file(path)
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        try:
+            text = file.read()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"Expected UTF-8 text in {path}. Received {error}. Try: save it as UTF-8."
+            ) from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ValueError(f"Expected text in {path}. Received a NUL in line {line}. Try: another file.")
+    return text
+
+
+def _checked_names(names, path):
+    again = [name for name, count in collections.Counter(names).items() if count > 1]
+    if None in names or again or not names:
+        raise ValueError(
+            f"Expected names of classes in {path}, each once, and their numbers without gaps. "
+            f"Received {'a gap' if None in names else again}. Try: download the file again."
+        )
+    return tuple(names)

@@ -1,0 +1,1 @@
+"""Charades for TFDS."""

@@ -1,0 +1,1 @@
+"""HMDB51 for TFDS."""

@@ -1,0 +1,1 @@
+"""Mini-Kinetics-200 for TFDS."""

@@ -1,0 +1,1 @@
+"""Something-Something V1 for TFDS."""

@@ -1,0 +1,54 @@
+"""TFDS builder of Something-Something V1."""
+
+import tensorflow_datasets as tfds
+
+from pipelines import annotations
+from pipelines.builders import video_builder
+
+_CITATION = """\
+@inproceedings{goyal2017something,
+  title     = {The "Something Something" Video Database for Learning and Evaluating Visual Common Sense},
+  author    = {Raghav Goyal and Samira Ebrahimi Kahou and Vincent Michalski and Joanna Materzynska and
+               Susanne Westphal and Heuna Kim and Valentin Haenel and Ingo Fruend and Peter Yianilos and
+               Moritz Mueller-Freitag and Florian Hoppe and Christian Thurau and Ingo Bax and
+               Roland Memisevic},
+  booktitle = {IEEE International Conference on Computer Vision},
+  year      = {2017},
+}"""
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Something-Something V1: 86,017 videos for training and 11,522 for validation, as folders of JPEGs."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "Encoded files with the labels of the original annotations."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = """\
+    The data set is at https://developer.qualcomm.com/software/ai-datasets/something-something, after a
+    registration. The manual directory holds
+
+        something-something-v1-labels.csv                                one label a line
+        something-something-v1-train.csv, ...-validation.csv             id;label
+        20bn-something-something-v1/<id>/00001.jpg, 00002.jpg, ...       12 frames a second
+
+    Videos that are missing are left out and reported.
+    """
+
+    def _info(self):
+        return video_builder.dataset_info(
+            self,
+            num_classes=174,
+            frames=True,
+            description="People do 174 things with everyday objects; height 100, 12 a second.",
+            homepage="https://developer.qualcomm.com/software/ai-datasets/something-something",
+            citation=_CITATION,
+            license="For academic research, after registration; see the homepage.",
+        )
+
+    def _split_generators(self, dl_manager):
+        def read(directory, split, classes):
+            return annotations.read_something_something_v1(directory, split)
+
+        return video_builder.split_generators(self, dl_manager, read, ["train", "validation"])
+
+    def _generate_examples(self, directory, split, manifest):
+        return video_builder.examples(self, directory, split, manifest)

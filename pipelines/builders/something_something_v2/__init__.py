@@ -1,0 +1,1 @@
+"""Something-Something V2 for TFDS."""

@@ -1,0 +1,91 @@
+"""The account of bad videos: complete, without repeats, and strict at its limit."""
+
+import concurrent.futures
+import csv
+import json
+import logging
+
+import pytest
+
+from pipelines.account import Account, BadVideo, TooManyBadVideos
+from pipelines.manifest import Manifest, Video
+
+
+def manifest(num_videos, unusable=()):
+    videos = tuple(Video(f"v{number}.mp4", ()) for number in range(num_videos - len(unusable)))
+    return Manifest(videos, ("a",), tuple(unusable))
+
+
+def filled(bad, num_videos, max_bad_fraction=1.0):
+    unusable = [BadVideo(f"bad{number}.mp4", "empty") for number in range(bad)]
+    return Account(manifest(num_videos, unusable), max_bad_fraction)
+
+
+def test_threads_enter_every_path_once(caplog):
+    account = Account(manifest(1000))
+    with caplog.at_level(logging.WARNING), concurrent.futures.ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda i: account.add(BadVideo(f"v{i % 200}.mp4", f"reason {i % 200}")), range(2000)))
+    assert account.reasons() == {f"v{i}.mp4": f"reason {i}" for i in range(200)}
+    assert len(account) == len(caplog.records) == 200
+
+
+def test_the_first_reason_stays():
+    account = Account(manifest(2, [BadVideo("a.mp4", "missing")]))
+    account.add(BadVideo("a.mp4", "empty"))
+    assert "a.mp4" in account and "b.mp4" not in account
+    assert account.reasons() == {"a.mp4": "missing"}
+
+
+def test_the_summary_adds_up():
+    account = Account(manifest(10, [BadVideo("gone.mp4", "missing"), BadVideo("x.mp4", "empty")]))
+    account.add(BadVideo("v3.mp4", "empty"))
+    account.add(BadVideo("v5.mp4", "damaged"))
+    account.use([0, 1, 1, 5])  # v5 is damaged in one place and was used in another.
+    account.use([7])
+    account.replace(2)
+    account.replace(1)
+    assert account.summary() == {
+        "manifest": manifest(10, [BadVideo("gone.mp4", ""), BadVideo("x.mp4", "")]).fingerprint(),
+        "videos": 10,
+        "used": 4,
+        "skipped": 3,
+        "never_read": 3,
+        "skipped_reasons": {"empty": 2, "missing": 1},
+        "replaced_clips": 3,
+        "bad": {"gone.mp4": "missing", "v3.mp4": "empty", "v5.mp4": "damaged", "x.mp4": "empty"},
+    }
+    assert str(account) == "4 of 10 videos, 3 clips replaced"
+    assert json.loads(json.dumps(account.summary())) == account.summary()
+
+
+@pytest.mark.parametrize(
+    "bad, num_videos, max_bad_fraction",
+    [(0, 10, 0.0), (1, 10, 0.1), (29, 100, 0.29), (57, 100, 0.57), (9, 10, 1.0), (0, 0, 0.0)],
+)
+def test_up_to_the_limit_is_allowed(bad, num_videos, max_bad_fraction):
+    filled(bad, num_videos, max_bad_fraction).check()
+
+
+@pytest.mark.parametrize("bad, num_videos, max_bad_fraction", [(1, 10, 0.0), (2, 10, 0.1), (30, 100, 0.29)])
+def test_beyond_the_limit_is_an_error_with_examples(bad, num_videos, max_bad_fraction):
+    with pytest.raises(
+        TooManyBadVideos, match=rf"(?s)Received {bad} of {num_videos} videos.*bad0.mp4: empty.*Try"
+    ):
+        filled(bad, num_videos, max_bad_fraction).check()
+
+
+def test_not_one_good_video_is_an_error_whatever_the_limit():
+    with pytest.raises(TooManyBadVideos):
+        filled(10, 10, 1.0).check()
+
+
+def test_the_written_account_is_a_csv_sorted_by_path(tmp_path):
+    bad = [BadVideo("b.mp4", 'says "no", twice'), BadVideo("a, c.mp4", "0 bytes")]
+    Account(manifest(5, bad)).write(tmp_path / "bad.csv")
+    with open(tmp_path / "bad.csv", newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["path", "reason"],
+            ["a, c.mp4", "0 bytes"],
+            ["b.mp4", 'says "no", twice'],
+        ]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["bad.csv"]

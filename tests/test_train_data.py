@@ -1,0 +1,174 @@
+"""A run's data: every kind of split, every augmentation, and the same clips wherever they come from."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import small_run
+import tensorflow as tf
+
+from pipelines import synthetic
+from pipelines.account import Account
+from pipelines.annotations import read_kinetics
+from pipelines.decode import decode_frames
+from pipelines.isolation import IsolatedDecoder
+from pipelines.manifest import Label, Manifest, Video, read_manifest, write_manifest
+from pipelines.records import Records
+from train import data
+from train.config import Config
+
+ALL_AUGMENTATIONS = {
+    "crop_method": "random_resized",
+    "rand_augment_layers": 1,
+    "colour_jitter": 0.4,
+    "erasing": 0.5,
+    "mixup": 0.8,
+    "cutmix": 1.0,
+    "repeats": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A data set three times: as Kinetics' CSV, as one manifest with two splits, and as records."""
+    directory = tmp_path_factory.mktemp("data")
+    synthetic.write_dataset(str(directory), train=16, val=8, workers=2)
+    train = read_kinetics(directory, "train.csv")
+    val = read_kinetics(directory, "val.csv", train.classes)
+    both = [
+        video._replace(split=split)
+        for split, part in (("train", train), ("val", val))
+        for video in part.videos
+    ]
+    write_manifest(directory / "all.jsonl", Manifest(tuple(both), train.classes))
+    process = small_run.run_module(
+        "pipelines.prepare",
+        f"--manifest={directory / 'all.jsonl'}",
+        f"--output={directory / 'records'}",
+        "--split=train",
+        "--short_side=40",
+        "--videos_per_shard=6",
+    )
+    assert process.returncode == 0, process.stderr[-2000:]
+    return directory
+
+
+def config(directory, **changes):
+    values = small_run.FLAGS | {"data_dir": str(directory), "workdir": "run", "blocks": ("res3_0",)}
+    return Config(**values | {"seed": 4, "epochs": 1} | changes)
+
+
+def batches(run, split, **options):
+    account = Account(data.manifest_of(split), 0.5)
+    with data.decoder(run) as decode:
+        source = data.source_of(run, split, account, decode, run.short_side)
+        found = [
+            [part.numpy() for part in batch]
+            for batch in data.training_batches(run, source, account, **options)
+        ]
+    return found, account
+
+
+def test_a_manifest_and_a_kinetics_csv_are_the_same_data(prepared):
+    run = config(prepared)
+    train = data.open_split(run, "train.csv")
+    for split in (
+        data.open_split(run, "all.jsonl#train"),
+        data.open_split(run, "all.jsonl#val", train.classes),
+    ):
+        assert split.classes == train.classes and len(split) in (16, 8)
+    of_csv, _ = batches(run, train)
+    of_manifest, account = batches(run, data.open_split(run, "all.jsonl#train"))
+    for one, other in zip(of_csv, of_manifest, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
+    assert account.summary()["used"] == 16
+
+
+def test_records_give_the_clips_of_the_files(prepared):
+    run = config(prepared)
+    records = data.open_split(run, "records")
+    assert isinstance(records, Records)
+    of_files, _ = batches(run, data.open_split(run, "all.jsonl#train"))
+    of_records, account = batches(run, records)
+    for one, other in zip(of_files, of_records, strict=True):
+        np.testing.assert_array_equal(one[1], other[1])
+        assert np.abs(one[0] - other[0]).mean() * 57 < 4  # Grey levels: the JPEGs differ a little.
+    assert account.summary() == account.summary() | {"used": 16, "skipped": 0, "never_read": 0}
+
+
+def test_isolated_decoding_gives_the_same_clips(prepared):
+    run = config(prepared)
+    train = data.open_split(run, "train.csv")
+    plain, _ = batches(run, train)
+    isolated, _ = batches(dataclasses.replace(run, decode_isolation="process"), train)
+    for one, other in zip(plain, isolated, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+    with data.decoder(run) as decode:
+        assert decode is decode_frames
+    with data.decoder(dataclasses.replace(run, decode_isolation="process")) as decode:
+        assert isinstance(decode, IsolatedDecoder)
+
+
+def test_every_augmentation_at_once(prepared):
+    run = config(prepared, **ALL_AUGMENTATIONS)
+    found, _ = batches(run, data.open_split(run, "records"))
+    assert len(found) == 4  # 16 videos, each twice, in batches of 8.
+    for clips, labels in found:
+        assert clips.shape == (8, 4, 32, 32, 3) and np.isfinite(clips).all()
+        assert labels.shape == (8, 8)
+        np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-5)
+    resumed, _ = batches(run, data.open_split(run, "records"), first_step=3)
+    np.testing.assert_array_equal(resumed[0][0], found[3][0])
+
+
+@pytest.mark.parametrize("name", sorted(ALL_AUGMENTATIONS))
+def test_each_augmentation_changes_the_clips(prepared, name):
+    plain, _ = batches(config(prepared), data.open_split(config(prepared), "records"))
+    run = config(prepared, **{name: ALL_AUGMENTATIONS[name]})
+    changed, _ = batches(run, data.open_split(run, "records"))
+    assert (plain[0][0] != changed[0][0]).any()
+
+
+def test_a_service_makes_the_same_batches(prepared):
+    service = tf.data.experimental.service
+    dispatcher = service.DispatchServer()
+    address = dispatcher.target.partition("://")[2]
+    workers = [service.WorkerServer(service.WorkerConfig(dispatcher_address=address)) for _ in range(2)]
+    run = config(prepared, repeats=2)
+    records = data.open_split(run, "records")
+    alone, _ = batches(run, records)
+    served, account = batches(dataclasses.replace(run, data_service=dispatcher.target), records)
+    assert len(workers) == 2 and len(alone) == len(served) == 4
+    assert {clips.tobytes() for clips, _ in served} == {clips.tobytes() for clips, _ in alone}
+    assert account.summary()["used"] == 16
+
+
+def test_other_classes_and_several_labels_are_refused(prepared, tmp_path):
+    run = config(tmp_path)
+    video = Video(str(tmp_path / "a.mp4"), (Label(0), Label(1)))
+    (tmp_path / "a.mp4").touch()
+    write_manifest(tmp_path / "m.jsonl", Manifest((video,), ("x", "y")))
+    with pytest.raises(ValueError, match=r"Expected the classes of the training split.*Received.*Try"):
+        data.open_split(run, "m.jsonl", ("x", "z"))
+    with pytest.raises(ValueError, match=r"Expected one label a video.*Try"):
+        data.open_split(run, "m.jsonl")
+    with pytest.raises(FileNotFoundError, match="Expected"):
+        data.open_split(run, "nothing.jsonl")
+
+
+def test_a_run_from_records_with_all_augmentations(prepared, tmp_path):
+    process = small_run.train(
+        prepared,
+        tmp_path / "run",
+        train_annotations="records",
+        val_annotations="all.jsonl#val",
+        decode_isolation="process",
+        **ALL_AUGMENTATIONS,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert "train: 16 of 16 videos used, 0 never read, 0 skipped" in process.stdout
+    fingerprint = read_manifest(prepared / "all.jsonl", "val").fingerprint()
+    assert f"val: 8 of 8 videos used, 0 never read, 0 skipped; manifest {fingerprint[:12]}" in process.stdout
+    assert keras.saving.load_model(tmp_path / "run" / "model.keras").output_shape == (None, 8)
