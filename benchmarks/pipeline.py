@@ -225,8 +225,8 @@ def augmentation_rows(rounds):
         yield (
             f"{what}: what augmentation adds to decoding",
             f"{found[name]:.1%}",
-            "at most 15%",
-            found[name] <= 0.15,
+            "at most 15%" if name == "whole" else "",
+            found[name] <= 0.15 if name == "whole" else None,
         )
     clips = run(rand_augment, 1, rounds)["clips"]
     yield "RandAugment of 8x256x340, one core", f"{clips:.0f} clips/s", "40 clips/s", clips >= 40
@@ -282,8 +282,9 @@ def main():
     all_reached = True
     for name in options.rows.split(","):
         for what, reached, must, fulfilled in ROWS[name](options.rounds):
-            print(f"| {what} | {reached} | {must} | {'yes' if fulfilled else '**no**'} |", flush=True)
-            all_reached &= fulfilled
+            mark = {True: "yes", False: "**no**", None: ""}[fulfilled]
+            print(f"| {what} | {reached} | {must} | {mark} |", flush=True)
+            all_reached &= fulfilled is not False
     return 0 if all_reached else 1
 
 

@@ -40,30 +40,32 @@ class Account:
         self._manifest = manifest
         self._max_bad_fraction = max_bad_fraction
         self._num_videos = len(manifest) + len(manifest.unusable)
-        self._reasons = {}
+        self._reasons = {bad.path: bad.reason for bad in manifest.unusable}
+        self._bad_rows = set()
         self._used = set()
         self._replaced_clips = 0
         self._lock = threading.Lock()
         for bad in manifest.unusable:
-            self.add(bad)
+            _warn(bad)
 
     def __len__(self):
-        return len(self._reasons)
+        return len(self._manifest.unusable) + len(self._bad_rows)
 
-    def __contains__(self, path):
-        return path in self._reasons
+    def __contains__(self, row):
+        return row in self._bad_rows
 
     def __str__(self):
         replaced = f", {self._replaced_clips} clips replaced" if self._replaced_clips else ""
         return f"{len(self)} of {self._num_videos} videos{replaced}"
 
-    def add(self, bad):
-        """Enters a `BadVideo` and warns about it; a path that is known already is entered once."""
+    def add(self, row, bad):
+        """Enters a row of the manifest as bad, with its `BadVideo`; warns once of each file."""
         with self._lock:
+            self._bad_rows.add(int(row))
             if bad.path in self._reasons:
                 return
             self._reasons[bad.path] = bad.reason
-        _logger.warning("Bad video skipped: %s", bad)
+        _warn(bad)
 
     def use(self, rows):
         """Enters the rows of the manifest of which clips were made."""
@@ -81,14 +83,15 @@ class Account:
             return dict(sorted(self._reasons.items()))
 
     def check(self):
-        """Raises `TooManyBadVideos` if more than the allowed fraction is bad, or every video is."""
+        """Raises `TooManyBadVideos` if more than the allowed fraction of the rows is bad, or every one is."""
         # As a quotient: 0.29 * 100 is less than 29, and 29 bad ones of 100 are allowed.
         fraction = len(self) / max(1, self._num_videos)
         if fraction <= self._max_bad_fraction and fraction < 1:
             return
         examples = "".join(f"\n  {path}: {reason}" for path, reason in list(self.reasons().items())[:5])
+        expected = f"at most {self._max_bad_fraction:.1%} bad videos (max_bad_fraction)"
         raise TooManyBadVideos(
-            f"Expected at most {self._max_bad_fraction:.1%} bad videos (max_bad_fraction). Received "
+            f"Expected {expected if self._max_bad_fraction < 1 else 'a readable video'}. Received "
             f"{len(self)} of {self._num_videos} videos, among them:{examples}\n"
             "Try: repair or remove them, or allow more with --max_bad_fraction."
         )
@@ -97,15 +100,14 @@ class Account:
         """Returns what a report needs, ready for JSON.
 
         Returns:
-            `manifest` (its fingerprint), the numbers of `videos` annotated, of those `used`, `skipped` (bad
-            in all places that were tried) and `never_read`, which make up the whole, `skipped_reasons`
-            ({reason: number}), `bad` ({path: reason}, also of videos used elsewhere than where they are
-            damaged) and `replaced_clips`.
+            `manifest` (its fingerprint), the numbers of rows `videos`, of those `used`, `skipped` (bad in all
+            places that were tried) and `never_read`, which make up the whole, `skipped_reasons` ({reason:
+            number}), `bad` ({path: reason}, also of videos used elsewhere than where they are damaged) and
+            `replaced_clips`.
         """
         bad, videos = self.reasons(), self._manifest.videos
         with self._lock:
-            used = set(self._used)
-        skipped = [row for row, video in enumerate(videos) if row not in used and video.path in bad]
+            used, skipped = set(self._used), self._bad_rows - self._used
         reasons = collections.Counter(bad[videos[row].path] for row in skipped)
         reasons.update(video.reason for video in self._manifest.unusable)
         num_skipped = len(skipped) + len(self._manifest.unusable)
@@ -123,6 +125,11 @@ class Account:
     def write(self, path):
         """Writes the bad videos as CSV (`path,reason`), whole or not at all."""
         partial = f"{path}.partial"
-        with open(partial, "w", newline="", encoding="utf-8") as file:
+        # Names of files need not be UTF-8.
+        with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             csv.writer(file).writerows([("path", "reason"), *self.reasons().items()])
         os.replace(partial, path)
+
+
+def _warn(bad):
+    _logger.warning("Bad video skipped: %s", bad)

@@ -15,6 +15,7 @@ from pipelines import augment
 from pipelines.account import BadVideo
 from pipelines.labels import check_flip, clip_labels
 from pipelines.order import Order
+from pipelines.python_calls import lets_python_end
 from pipelines.video_files import VideoFiles
 
 # Draws of another video in the place of a bad one; so many misses mean that hardly one is readable.
@@ -116,12 +117,14 @@ def training_clips(
         pixels = tf.expand_dims(pixels[0], 0) if repeats == 1 else tf.stack(pixels)
         return pixels, labels_of(row, seconds, tf.stack(flips)), row, attempts, number
 
+    @lets_python_end
     def note(rows, attempts, numbers):
         account.use(rows.tolist())
         for number, count in zip(numbers[attempts > 1], attempts[attempts > 1], strict=True):
             account.replace(repeats)
             for attempt in range(count - 1):
-                account.add(BadVideo(manifest.videos[int(order.row(number, attempt))].path, _DAMAGED_RECORD))
+                row = int(order.row(number, attempt))
+                account.add(row, BadVideo(manifest.videos[row].path, _DAMAGED_RECORD))
         account.check()
 
     @_plainly
@@ -149,10 +152,10 @@ def training_clips(
 
 def steps_per_epoch(manifest, batch_size, repeats=1):
     """Returns the number of whole batches in an epoch."""
-    if batch_size % repeats:
+    if repeats < 1 or batch_size % repeats:
         raise ValueError(
             f"Expected batch_size to be a multiple of repeats. Received batch_size={batch_size}, "
-            f"repeats={repeats}. Try: batch_size={batch_size // repeats * repeats or repeats}."
+            f"repeats={repeats}. Try: batch_size={batch_size // max(1, repeats) * repeats or repeats or 1}."
         )
     if len(manifest) * repeats < batch_size:
         raise ValueError(
@@ -187,11 +190,12 @@ def evaluation_views(
     manifest, size, views_per_video = source.manifest, clip_format.size, clips * crops
     labels_of, length = clip_labels(manifest), clips * clip_format.frames
 
+    @lets_python_end
     def note(row, ok):
         if ok:
             account.use([int(row)])
         else:
-            account.add(BadVideo(manifest.videos[row].path, _DAMAGED_RECORD))
+            account.add(row, BadVideo(manifest.videos[row].path, _DAMAGED_RECORD))
             account.check()
 
     @_plainly
@@ -207,14 +211,18 @@ def evaluation_views(
         labels = labels_of(row, None, tf.fill([views_per_video], False))
         return pixels, labels, tf.fill([views_per_video], tf.cast(ok, tf.float32))
 
+    @_plainly
+    def normalised(pixels, labels, weights):
+        return augment.normalise(pixels, clip_format.mean, clip_format.std), labels, weights
+
     videos = tf.data.Dataset.range(len(manifest)).map(views, num_parallel_calls=workers)
-    batches = videos.unbatch().batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    batches = videos.unbatch().batch(batch_size).map(normalised).prefetch(tf.data.AUTOTUNE)
     count = -(-len(manifest) * views_per_video // batch_size)
     return _with_options(batches.apply(tf.data.experimental.assert_cardinality(count)))
 
 
 def cut_views(frames, clip_format, clips, crops):
-    """Returns the normalised views of one video.
+    """Returns the views of one video.
 
     Args:
         frames: uint8 [clips * T, H, W, 3], the frames of all clips, their short side scaled to the size.
@@ -223,14 +231,13 @@ def cut_views(frames, clip_format, clips, crops):
         crops: 1 (centre) or 3 (along the long side).
 
     Returns:
-        float32 [clips * crops, T, size, size, 3], clips outermost.
+        uint8 [clips * crops, T, size, size, 3], clips outermost.
     """
     length, size = clip_format.frames, clip_format.size
     pixels = augment.square_crops(tf.ensure_shape(frames, (clips * length, None, None, 3)), size, crops)
     pixels = tf.reshape(pixels, (crops, clips, length, size, size, 3))
     pixels = tf.transpose(pixels, (1, 0, 2, 3, 4, 5))  # [clips, crops, T, size, size, 3]
-    pixels = tf.reshape(pixels, (clips * crops, length, size, size, 3))
-    return augment.normalise(pixels, clip_format.mean, clip_format.std)
+    return tf.reshape(pixels, (clips * crops, length, size, size, 3))
 
 
 @contextlib.contextmanager

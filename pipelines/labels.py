@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+_TOLERANCE_SECONDS = 1e-3
+
 
 def check_flip(manifest, flip):
     """Refuses flips that would make labels wrong.
@@ -34,6 +36,7 @@ def clip_labels(manifest, vectors=False):
         numbers = tf.constant([video.label for video in manifest.videos], tf.int32)
         return lambda row, seconds, flips: tf.where(flips, mirrored[numbers[row]], numbers[row])
 
+    # Times are float32, spans are not; and a span that is an instant should meet its frame.
     spans = tf.RaggedTensor.from_row_lengths(
         np.array([_span(label) for video in manifest.videos for label in video.labels]).reshape(-1, 3),
         [len(video.labels) for video in manifest.videos],
@@ -54,5 +57,6 @@ def clip_labels(manifest, vectors=False):
 
 
 def _span(label):
-    start = -np.inf if label.start is None else label.start
-    return label.number, start, np.inf if label.end is None else label.end
+    start = -np.inf if label.start is None else label.start - _TOLERANCE_SECONDS
+    end = np.inf if label.end is None else label.end - _TOLERANCE_SECONDS
+    return label.number, start, max(end, start + 2 * _TOLERANCE_SECONDS)

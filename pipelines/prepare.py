@@ -65,6 +65,8 @@ def plan(manifest_path, output, settings, split=None, videos_per_shard=64):
         "directional": manifest.directional,
         "mirrored": list(manifest.mirrored),
         "fingerprint": manifest.fingerprint(),
+        # The fingerprint does not tell one copy of a data set from another.
+        "manifest": os.path.abspath(manifest_path),
         "settings": settings._asdict() | {"split": split, "shards": count},
         "unusable": [
             [video.path, video.check.reason] for video, is_bad in zip(rows.videos, bad, strict=True) if is_bad

@@ -6,6 +6,7 @@ import tensorflow as tf
 from pipelines.account import BadVideo
 from pipelines.clips import candidates
 from pipelines.decode import decode_frames
+from pipelines.python_calls import lets_python_end
 
 
 class VideoFiles:
@@ -36,11 +37,12 @@ class VideoFiles:
             frames' times from the beginning of the file; if it could not, both are blank.
         """
 
+        @lets_python_end
         def load(row, draws):
             try:
                 return True, *self._load(self.manifest.videos[row], lambda n: sample(n, draws))
             except BadVideo as bad:
-                self._account.add(bad)
+                self._account.add(row, bad)
                 self._account.check()
                 return False, np.zeros((1, 1, 1, 3), np.uint8), np.zeros(1, np.float32)
 

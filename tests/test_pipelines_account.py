@@ -24,22 +24,47 @@ def filled(bad, num_videos, max_bad_fraction=1.0):
 def test_threads_enter_every_path_once(caplog):
     account = Account(manifest(1000))
     with caplog.at_level(logging.WARNING), concurrent.futures.ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda i: account.add(BadVideo(f"v{i % 200}.mp4", f"reason {i % 200}")), range(2000)))
+        list(
+            pool.map(
+                lambda i: account.add(i % 200, BadVideo(f"v{i % 200}.mp4", f"reason {i % 200}")), range(2000)
+            )
+        )
     assert account.reasons() == {f"v{i}.mp4": f"reason {i}" for i in range(200)}
     assert len(account) == len(caplog.records) == 200
 
 
 def test_the_first_reason_stays():
-    account = Account(manifest(2, [BadVideo("a.mp4", "missing")]))
-    account.add(BadVideo("a.mp4", "empty"))
-    assert "a.mp4" in account and "b.mp4" not in account
+    account = Account(manifest(3, [BadVideo("a.mp4", "missing")]))
+    account.add(1, BadVideo("a.mp4", "empty"))
+    assert 1 in account and 0 not in account
     assert account.reasons() == {"a.mp4": "missing"}
+
+
+def test_every_row_of_a_bad_file_counts():
+    videos = tuple(Video("one.mp4", (), start=float(second), end=second + 1.0) for second in range(10))
+    account = Account(Manifest(videos, ("a",)), max_bad_fraction=0.2)
+    account.add(3, BadVideo("one.mp4", "no frame between 3 and 4 s"))
+    account.use(range(3))
+    account.add(4, BadVideo("one.mp4", "no frame between 4 and 5 s"))
+    account.check()
+    summary = account.summary()
+    assert (summary["used"], summary["skipped"], summary["never_read"]) == (3, 2, 5)
+    assert 0 not in account and 4 in account
+    account.add(5, BadVideo("one.mp4", "no frame between 5 and 6 s"))
+    with pytest.raises(TooManyBadVideos, match="Received 3 of 10 videos"):
+        account.check()
+
+
+def test_names_that_are_no_text_are_written(tmp_path):
+    path = b"caf\xe9.mp4".decode(errors="surrogateescape")
+    Account(manifest(2, [BadVideo(path, "empty")])).write(tmp_path / "bad.csv")
+    assert b"caf\xe9.mp4,empty" in (tmp_path / "bad.csv").read_bytes()
 
 
 def test_the_summary_adds_up():
     account = Account(manifest(10, [BadVideo("gone.mp4", "missing"), BadVideo("x.mp4", "empty")]))
-    account.add(BadVideo("v3.mp4", "empty"))
-    account.add(BadVideo("v5.mp4", "damaged"))
+    account.add(3, BadVideo("v3.mp4", "empty"))
+    account.add(5, BadVideo("v5.mp4", "damaged"))
     account.use([0, 1, 1, 5])  # v5 is damaged in one place and was used in another.
     account.use([7])
     account.replace(2)

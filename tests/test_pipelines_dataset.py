@@ -357,7 +357,7 @@ def test_what_takes_a_bad_videos_place_does_not_depend_on_when_it_was_found():
     whole = collect(batches(manifest, decode, epochs=3))
     known = Account(manifest)
     for number in (1, 8):
-        known.add(BadVideo(f"{number}.mp4", "known before"))
+        known.add(number, BadVideo(f"{number}.mp4", "known before"))
     assert_same(collect(batches(manifest, decode, epochs=3, account=known)), whole)
     assert_same(collect(batches(manifest, decode, epochs=3, first_step=4)), whole[4:])
 

@@ -49,6 +49,14 @@ def test_a_label_counts_while_its_span_lasts():
     assert labels(videos, 0, seconds=None)[1] == [[1, 1, 1]]
 
 
+def test_ends_of_spans_meet_the_frames_shown_then():
+    frames = np.arange(10) / 10  # 0.7 is a little less in single precision, 0.6 a little more.
+    for number in range(1, 9):
+        second = number / 10
+        videos = [(Label(0, second, second + 0.1), Label(1, second - 0.1, second), Label(2, second, second))]
+        assert labels(videos, 0, seconds=frames[number : number + 1])[1] == [[1, 0, 1]]
+
+
 def test_flips_are_refused_where_left_is_not_right_unless_there_is_a_map():
     videos = (Video("v.mp4", (Label(0),)),)
     check_flip(Manifest(videos, CLASSES), flip=True)

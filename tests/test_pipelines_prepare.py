@@ -223,7 +223,7 @@ def test_another_manifest_in_the_same_directory_is_refused(manifest, undisturbed
     other = Path(manifest).with_name("other.jsonl")
     other.write_text("\n".join([lines[0], *lines[2:], lines[1]]))
     assert prepare.main(flags(other, undisturbed)) == 1
-    assert "others: fingerprint differ" in capsys.readouterr().err
+    assert "others: fingerprint, manifest differ" in capsys.readouterr().err
 
 
 def test_a_directory_of_other_things_is_refused(manifest, tmp_path, capsys):

@@ -154,8 +154,31 @@ def test_other_classes_and_several_labels_are_refused(prepared, tmp_path):
         data.open_split(run, "m.jsonl", ("x", "z"))
     with pytest.raises(ValueError, match=r"Expected one label a video.*Try"):
         data.open_split(run, "m.jsonl")
+    with pytest.raises(ValueError, match=r"without #val, as they are read whole.*Try: .*--split=val"):
+        data.open_split(config(prepared), "records#val")
     with pytest.raises(FileNotFoundError, match="Expected"):
         data.open_split(run, "nothing.jsonl")
+
+
+def test_flags_that_do_not_go_with_the_data_are_refused(prepared):
+    run = config(prepared)
+    records, files = (data.open_split(run, name) for name in ("records", "all.jsonl#train"))
+    data.check(run, records, files)
+    left_and_right = dataclasses.replace(files, directional=True)
+    for changes, splits, words in (
+        ({"fps": 5.0}, (records, files), r"Expected --fps=0, .*Received --fps=5\. Try"),
+        ({"fps": 5.0}, (files, records), r"Expected --fps=0, .*Received --fps=5\. Try"),
+        ({"data_service": "grpc://127.0.0.1:1"}, (records, files), r"service at .*Received: .*refused.*Try"),
+        ({"data_service": "grpc://localhost:1"}, (files, records), r"Expected records .*video files.*Try"),
+        ({"flip": True}, (left_and_right, files), r"names directions.*Try: .*--noflip"),
+        (
+            {"batch_size": 17},
+            (files, files),
+            r"at least 17 .*Received 16.*Try: --batch_size=16",
+        ),
+    ):
+        with pytest.raises(ValueError, match=words):
+            data.check(dataclasses.replace(run, **changes), *splits)
 
 
 def test_a_run_from_records_with_all_augmentations(prepared, tmp_path):

@@ -1,7 +1,9 @@
 """What a run is: one frozen dataclass, checked once. The flags of the mains are made from its fields."""
 
 import dataclasses
+import math
 import os
+import re
 import typing
 
 from absl import flags
@@ -76,7 +78,7 @@ class Config:
     )
     fps: float = _field(0.0, "frames a second among which clips are sampled; 0 for each video's own")
     short_side: int = _field(
-        256, "pixels to which the short side is scaled before the training crop; 0 keeps the video's"
+        256, "pixels to which the short side is scaled before the training crop; 0, or records, keep theirs"
     )
     crop: int = _field(224, "side of the training clips in pixels")
     crop_method: str = _field(
@@ -113,6 +115,10 @@ class Config:
     test_size: int = _field(256, "side of the crops at evaluation in pixels, also the short side")
 
     def __post_init__(self):
+        for name, value in dataclasses.asdict(self).items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            finite = all(math.isfinite(part) for part in numbers if isinstance(part, float))
+            self._expect(name, finite, "finite")
         self._expect("depth", self.depth in DEPTHS, f"one of {', '.join(map(str, DEPTHS))}")
         for name in (
             "clip_frames",
@@ -147,10 +153,12 @@ class Config:
 
     def _check_clips(self):
         self._expect("workers", self.workers >= 0, "at least 0")
+        service = re.fullmatch(r"(grpc://[^/\s]+:\d{1,5})?", self.data_service)
+        self._expect("data_service", service, "grpc://HOST:PORT, or empty")
         if self.sampling == "dense":
             enough = self.window_frames >= self.clip_frames
             self._expect("window_frames", enough, f"at least clip_frames={self.clip_frames}")
-        self._expect("fps", self.fps >= 0, "at least 0")
+        self._expect("fps", 0 <= self.fps <= 1000, "in [0, 1000]")
         fits = self.short_side == 0 or self.short_side >= self.crop
         self._expect("short_side", fits, f"0 or at least crop={self.crop}")
         scales, sides = self.crop_scales, self.jitter_sides

@@ -3,17 +3,19 @@
 import contextlib
 import functools
 import os
+import socket
 
 import tensorflow as tf
 
 from pipelines import augment, colour, mixing, rand_augment
 from pipelines.annotations import read_kinetics
 from pipelines.clips import SAMPLING
-from pipelines.dataset import evaluation_views, training_clips
+from pipelines.dataset import evaluation_views, steps_per_epoch, training_clips
 from pipelines.decode import decode_frames
 from pipelines.isolation import IsolatedDecoder
+from pipelines.labels import check_flip
 from pipelines.manifest import is_manifest, read_manifest
-from pipelines.records import is_records, open_records
+from pipelines.records import Records, is_records, open_records
 from pipelines.video_files import VideoFiles
 
 # Ways to cut a training clip from its frames: name -> function (config) -> function (frames, seed) -> clip.
@@ -44,14 +46,20 @@ def open_split(config, annotations, classes=None):
         FileNotFoundError: There is no such file.
         ValueError: It is malformed, has other classes, or more or fewer than one label a video.
     """
-    path, _, name = os.path.join(config.data_dir, annotations).partition("#")
+    file, _, name = annotations.partition("#")
+    path = os.path.join(config.data_dir, file)
     if is_records(path):
+        if name:
+            raise ValueError(
+                f"Expected records without #{name}, as they are read whole. Received {annotations!r}. "
+                f"Try: python -m pipelines.prepare --split={name}, and that directory."
+            )
         split = open_records(path)
     elif is_manifest(path):
         split = read_manifest(path, name or None)
     else:
         return read_kinetics(config.data_dir, annotations, classes)
-    manifest = getattr(split, "manifest", split)
+    manifest = manifest_of(split)
     if classes is not None and manifest.classes != tuple(classes):
         raise ValueError(
             f"Expected the classes of the training split in {path}. Received {len(manifest.classes)} "
@@ -67,7 +75,44 @@ def open_split(config, annotations, classes=None):
 
 def manifest_of(split):
     """Returns the `Manifest` of what `open_split` returned."""
-    return getattr(split, "manifest", split)
+    return split.manifest if isinstance(split, Records) else split
+
+
+def check(config, train, val):
+    """Checks that the flags go with the data, before a run begins.
+
+    Raises:
+        ValueError: There are fewer videos than a batch shows, flips would make labels wrong, a service was
+            given and no records, or cannot be reached, or records have another frame rate than `fps`.
+    """
+    manifest = manifest_of(train)
+    check_flip(manifest, config.flip)
+    steps_per_epoch(manifest, config.batch_size, config.repeats)
+    if config.data_service and not isinstance(train, Records):
+        raise ValueError(
+            "Expected records as --train_annotations, since --data_service makes batches without Python. "
+            "Received video files. Try: python -m pipelines.prepare, and its output in their place."
+        )
+    for split in (train, val):
+        # Prediction, from files, has to sample as evaluation does.
+        if isinstance(split, Records) and split.header["settings"]["fps"] != config.fps:
+            raise ValueError(
+                f"Expected --fps={split.header['settings']['fps']:g}, as the records were prepared with. "
+                f"Received --fps={config.fps:g}. Try: that one, or python -m pipelines.prepare anew."
+            )
+    if config.data_service:
+        _check_service(config.data_service)
+
+
+def _check_service(address):
+    host, _, port = address.removeprefix("grpc://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise ValueError(
+            f"Expected a tf.data service at --data_service={address}. Received: {error}. "
+            "Try: start the dispatcher first, or correct the address."
+        ) from None
 
 
 @contextlib.contextmanager
@@ -82,7 +127,7 @@ def decoder(config):
 
 def source_of(config, split, account, decode, short_side):
     """Returns what `pipelines.dataset` reads a split from."""
-    if hasattr(split, "fetch"):
+    if isinstance(split, Records):
         return split
     return VideoFiles(split, account, decode, short_side or None, config.fps)
 

@@ -24,7 +24,7 @@ def video_logits(model, source, config, account):
     views = evaluation_clips(config, source, account)
     scores = model.predict(views.map(lambda clips, labels, weights: clips))  # [videos * views, classes]
     scores = scores.reshape(len(videos), config.test_clips * config.test_crops, -1).mean(axis=1)
-    good = [number for number, video in enumerate(videos) if video.path not in account]
+    good = [row for row in range(len(videos)) if row not in account]
     return scores[good], np.array([videos[number].label for number in good], int)
 
 
@@ -34,9 +34,13 @@ def evaluate(model, source, config, account):
     Returns:
         A dictionary: `top1` and `top5` in [0, 1], the number of `videos`, of `clips` and `crops` per
         video, and `seconds_per_video`, decoding included.
+
+    Raises:
+        TooManyBadVideos: Not one video can be read, or more of them are bad than the account allows.
     """
     start = time.monotonic()
     logits, labels = video_logits(model, source, config, account)
+    account.check()
     seconds = time.monotonic() - start
     return {
         "top1": accuracy(logits, labels, 1),

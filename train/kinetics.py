@@ -11,7 +11,7 @@ from absl import app, flags
 
 from pipelines.account import TooManyBadVideos
 from train import config
-from train.data import manifest_of, open_split
+from train.data import check, manifest_of, open_split
 from train.loop import NetworkError, train_and_evaluate
 
 
@@ -22,11 +22,12 @@ def main(argv):
         run = config.config_from_flags(flags.FLAGS)
         train = open_split(run, run.train_annotations)
         val = open_split(run, run.val_annotations, manifest_of(train).classes)
+        check(run, train, val)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     try:
         results = train_and_evaluate(run, train, val)
-    except (NetworkError, TooManyBadVideos, FileExistsError, FloatingPointError) as error:
+    except (NetworkError, TooManyBadVideos, OSError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     print(
         f"top-1 {results['top1']:.1%}, top-5 {results['top5']:.1%} on {results['videos']} videos, "

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from pipelines.account import Account
 from pipelines.dataset import iterators_ended_on_error, steps_per_epoch
-from pipelines.labels import check_flip
 from train import data, optim
 from train.evaluate import evaluate
 
@@ -49,7 +48,7 @@ def train_and_evaluate(config, train, val, strategy=None):
     strategy = strategy or tf.distribute.MirroredStrategy()
     manifests = {"train": data.manifest_of(train), "val": data.manifest_of(val)}
     classes = manifests["train"].classes
-    check_flip(manifests["train"], config.flip)
+    data.check(config, train, val)
     with strategy.scope():
         model = build_model(config, manifests["train"])
     claim_workdir(config)

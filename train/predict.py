@@ -12,12 +12,12 @@ import numpy as np
 from absl import app, flags
 
 import keras_nonlocal  # noqa: F401 - registers the layers by which model.keras is read.
+from pipelines import augment
 from pipelines.account import BadVideo
 from pipelines.clips import candidates
 from pipelines.dataset import cut_views
-from pipelines.decode import decode_frames
 from train.config import read_config
-from train.data import samplers
+from train.data import decoder, samplers
 
 _BAR_WIDTH = 30
 
@@ -47,8 +47,10 @@ def predict(path, workdir):
         numbers = candidates(seconds, fps=config.fps)
         return numbers[sample(len(numbers), config.clip_frames, config.test_clips).reshape(-1)]
 
-    frames = decode_frames(path, choose, config.test_size)
+    with decoder(config) as decode:
+        frames = decode(path, choose, config.test_size)
     views = cut_views(frames, config.test_format(), config.test_clips, config.test_crops)
+    views = augment.normalise(views, config.mean, config.std)
     model = keras.saving.load_model(model_path, compile=False)
     with open(os.path.join(workdir, "serving.json"), encoding="utf-8") as file:
         classes = json.load(file)["classes"]
