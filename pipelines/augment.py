@@ -268,8 +268,9 @@ def normalise(clip, mean, std):
     shape = tf.shape(clip)
     rows = tf.cast(tf.reshape(clip, [-1, 3 * shape[-2]]), tf.float32)  # [T*H, W*3]
     # Whole rows at a time: broadcasting three numbers over the last axis takes four times as long.
-    mean, std = (tf.tile(tf.constant(numbers, tf.float32), [shape[-2]]) for numbers in (mean, std))
-    return tf.ensure_shape(tf.reshape((rows - mean) / std, shape), clip.shape)
+    mean, scale = (tf.tile(tf.constant(row, tf.float32), [shape[-2]]) for row in (mean, 1 / np.array(std)))
+    # A product, not a quotient: XLA would make it one, and give other last bits than plain TensorFlow.
+    return tf.ensure_shape(tf.reshape((rows - mean) * scale, shape), clip.shape)
 
 
 def _first_box_that_fits(shape, seed, area, aspect):

@@ -25,6 +25,8 @@ _DAMAGED_RECORD = "its record is damaged"
 
 # Graphs are written as such, and what they call of Python is not to be rewritten.
 _plainly = tf.autograph.experimental.do_not_convert
+# One pass over the batch instead of three. XLA compiles for a shape, and training has only one.
+_normalise = tf.function(augment.normalise, jit_compile=True, autograph=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +134,7 @@ def training_clips(
         with tf.control_dependencies([tf.numpy_function(note, [rows, attempts, numbers], [])]):
             clips = tf.reshape(pixels, (batch_size, *pixels.shape[2:]))  # [B, T, size, size, 3]
         labels = tf.reshape(labels, (batch_size, *labels.shape[2:]))  # [B] or [B, K]
-        clips = augment.normalise(clips, clip_format.mean, clip_format.std)
+        clips = _normalise(clips, clip_format.mean, clip_format.std)
         if mix is not None:
             clips, labels = mix(clips, labels, order.mix_seed(numbers[0]))
         return clips, labels
