@@ -28,7 +28,7 @@ test-backends: $(BACKENDS)/installed
 	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest tests/test_keras_nonlocal_*.py
 
 test-beam: $(BEAM)/installed
-	$(BEAM)/bin/python -m pytest tests/test_pipelines_prepare.py tests/test_pipelines_builders.py -k 'beam or command_line'
+	$(BEAM)/bin/python -m pytest tests/test_pipelines_records_prepare.py tests/test_pipelines_builders.py -k 'beam or command_line'
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -13,7 +13,8 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from pipelines import augment, colour, rand_augment
+from pipelines.augmenting import colour, rand_augment
+from pipelines.augmenting import crops as augment
 
 FRAMES, HEIGHT, WIDTH, SIZE = 8, 256, 340, 224
 MEAN, STD = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)

@@ -20,8 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 import av
 import numpy as np
 
-from pipelines.decode import decode_frames
-from pipelines.isolation import IsolatedDecoder
+from pipelines.decoding.decode import decode_frames
+from pipelines.decoding.isolation import IsolatedDecoder
 
 try:
     import decord

@@ -23,7 +23,7 @@ def decoding(rounds):
     """Clips a second of our decoder as multiples of decord's and of PyAV's alone."""
     import decoding
 
-    from pipelines.isolation import IsolatedDecoder
+    from pipelines.decoding.isolation import IsolatedDecoder
 
     with IsolatedDecoder(workers=1) as isolated:
         rates = decoding.measure(rounds, 1, isolated)
@@ -47,8 +47,8 @@ def decoding(rounds):
 
 def training(manifest, sample, epochs=1, **options):
     """Returns the training batches of a manifest, and its account."""
-    from pipelines import augment
     from pipelines.account import Account
+    from pipelines.augmenting import crops as augment
     from pipelines.dataset import ClipFormat, training_clips
     from pipelines.video_files import VideoFiles
 
@@ -130,7 +130,7 @@ def rand_augment(rounds):
     import augmentation as operations
     import tensorflow as tf
 
-    from pipelines.rand_augment import rand_augment
+    from pipelines.augmenting.rand_augment import rand_augment
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     return {
@@ -167,8 +167,8 @@ def first_batch(rounds):
     """Seconds from a folder of 10,000 files to the first batch."""
     import decoding
 
-    from pipelines.annotations import read_folders
     from pipelines.clips import dense_training_clip
+    from pipelines.manifest.annotations import read_folders
 
     with tempfile.TemporaryDirectory() as directory:
         video = os.path.join(directory, "video.mp4")

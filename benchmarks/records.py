@@ -21,8 +21,8 @@ import tensorflow as tf
 
 from pipelines.clips import segment_training_clip
 from pipelines.manifest import Label, Video
-from pipelines.records import open_records
-from pipelines.shards import Settings, Shard, write_index, write_shard
+from pipelines.records.shards import Settings, Shard, write_index, write_shard
+from pipelines.records.source import open_records
 
 HEIGHT, WIDTH, RECORDS, CLIP_FRAMES, CLIPS = 256, 340, 40, 8, 200
 

@@ -9,20 +9,6 @@ import threading
 _logger = logging.getLogger(__name__)
 
 
-class BadVideo(Exception):
-    """One video cannot be used.
-
-    Args:
-        path: The file, or `"<bytes>"`.
-        reason: What is wrong with it, in words for a person.
-    """
-
-    def __init__(self, path, reason):
-        super().__init__(f"{path}: {reason}")
-        self.path = str(path)
-        self.reason = reason
-
-
 class TooManyBadVideos(Exception):
     """More of the data set is unreadable than the run allows."""
 

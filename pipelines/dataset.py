@@ -1,7 +1,7 @@
 """Composes `tf.data`: the only place where videos, clips and augmentation meet.
 
 A source has a `manifest` and a `fetch(row, sample, draws)`, which gives the chosen frames of a row inside a
-graph: `VideoFiles` decodes in Python, `pipelines.records.Records` needs none.
+graph: `VideoFiles` decodes in Python, `pipelines.records.source.Records` needs none.
 """
 
 import contextlib
@@ -11,8 +11,8 @@ import traceback
 
 import tensorflow as tf
 
-from pipelines import augment
-from pipelines.account import BadVideo
+from pipelines.augmenting import crops as augment
+from pipelines.bad_video import BadVideo
 from pipelines.labels import check_flip, clip_labels
 from pipelines.order import Order
 from pipelines.python_calls import lets_python_end
@@ -82,8 +82,8 @@ def training_clips(
             with an error.
         repeats: Clips of each video in a batch (repeated augmentation, Hoffer et al. 2020): the same
             frames, each clip with a transform of its own. An epoch has as many times more steps.
-        mix: Function (float clips, float labels [B, K], seed [2]) -> the same, as in `pipelines.mixing`;
-            labels are then vectors.
+        mix: Function (float clips, float labels [B, K], seed [2]) -> the same, as in
+            `pipelines.augmenting.mixing`; labels are then vectors.
         first_step: Number of the batch to begin with, counted over all epochs.
         workers: Clips made in parallel; by default as many as pay.
         service: Address of a tf.data service, `grpc://HOST:PORT`, that makes the batches; the source has to
@@ -299,7 +299,7 @@ def _through_service(batches, source, address):
     if isinstance(source, VideoFiles):
         raise ValueError(
             "Expected records for a tf.data service, as its hosts run no Python. Received video files. "
-            "Try: python -m pipelines.prepare, and its output in the place of the manifest."
+            "Try: python -m pipelines.records, and its output in the place of the manifest."
         )
     policy = tf.data.experimental.service.ShardingPolicy.DYNAMIC
     return batches.apply(tf.data.experimental.service.distribute(policy, address))

@@ -3,9 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from pipelines.account import BadVideo
+from pipelines.bad_video import BadVideo
 from pipelines.clips import candidates
-from pipelines.decode import decode_frames
+from pipelines.decoding.decode import decode_frames
 from pipelines.python_calls import lets_python_end
 
 
@@ -15,7 +15,7 @@ class VideoFiles:
     Args:
         manifest: A `Manifest`.
         account: The manifest's `Account`, which receives the bad videos with their reasons.
-        decode: A decoder, see `pipelines.decode`.
+        decode: A decoder, see `pipelines.decoding.decode`.
         short_side: Pixels to which the short side is scaled while decoding; None keeps the size.
         fps: Frames a second among which clips are sampled, see `pipelines.clips.candidates`; 0 for all.
     """

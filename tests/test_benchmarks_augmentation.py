@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.rand_augment import OPERATIONS
+from pipelines.augmenting.rand_augment import OPERATIONS
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,7 +7,8 @@ import logging
 
 import pytest
 
-from pipelines.account import Account, BadVideo, TooManyBadVideos
+from pipelines.account import Account, TooManyBadVideos
+from pipelines.bad_video import BadVideo
 from pipelines.manifest import Manifest, Video
 
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import pipelines.builders
-from pipelines.decode import decode_frames
+from pipelines.decoding.decode import decode_frames
 
 ROOT = Path(__file__).parents[1]
 KINETICS_HEADER = "label,youtube_id,time_start,time_end,split"

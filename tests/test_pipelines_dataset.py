@@ -9,10 +9,13 @@ import ramp_videos
 import small_run
 import tensorflow as tf
 
-from pipelines import augment, clips, colour, dataset, mixing, rand_augment
-from pipelines.account import Account, BadVideo
+from pipelines import clips, dataset
+from pipelines.account import Account
+from pipelines.augmenting import colour, mixing, rand_augment
+from pipelines.augmenting import crops as augment
+from pipelines.bad_video import BadVideo
 from pipelines.dataset import ClipFormat, evaluation_views, training_clips
-from pipelines.decode import decode_frames
+from pipelines.decoding.decode import decode_frames
 from pipelines.manifest import Label, Manifest, Video
 from pipelines.order import Order
 from pipelines.video_files import VideoFiles

@@ -6,8 +6,8 @@ import json
 import small_run
 from mutations import mutated_videos
 
-from pipelines.account import BadVideo
-from pipelines.isolation import IsolatedDecoder
+from pipelines.bad_video import BadVideo
+from pipelines.decoding.isolation import IsolatedDecoder
 
 COUNT, SEED = 2000, 0
 # What becomes of a decoder that crashes, hangs, or writes into memory that is not its own.
@@ -43,8 +43,9 @@ def test_the_damage_is_the_same_each_time():
 # In a process of its own, as a decoder that crashes here takes all with it.
 THROUGH_THE_PIPELINE = """
 import functools, json, logging, sys
-from pipelines import augment, clips
-from pipelines.annotations import read_folders
+from pipelines import clips
+from pipelines.augmenting import crops as augment
+from pipelines.manifest.annotations import read_folders
 from pipelines.account import Account
 from pipelines.dataset import ClipFormat, evaluation_views, training_clips
 from pipelines.video_files import VideoFiles

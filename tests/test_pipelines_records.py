@@ -10,12 +10,13 @@ import pytest
 import ramp_videos
 import tensorflow as tf
 
-from pipelines import clips, shards
-from pipelines.account import BadVideo
-from pipelines.decode import decode_frames
+from pipelines import clips
+from pipelines.bad_video import BadVideo
+from pipelines.decoding.decode import decode_frames
 from pipelines.manifest import Label, Manifest, Video
-from pipelines.records import is_records, open_records
-from pipelines.shards import INDEX, Settings, Shard, read_index, write_index, write_shard
+from pipelines.records import shards
+from pipelines.records.shards import INDEX, Settings, Shard, read_index, write_index, write_shard
+from pipelines.records.source import is_records, open_records
 
 FRAMES = [20, 23, 31, 9, 40]
 

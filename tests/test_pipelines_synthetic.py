@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pipelines import synthetic
-from pipelines.annotations import read_kinetics
-from pipelines.decode import decode_frames
+from pipelines.decoding.decode import decode_frames
+from pipelines.manifest.annotations import read_kinetics
 
 PAIRS = [
     ("moving left", "moving right"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.annotations import FORMATS
+from pipelines.manifest.annotations import FORMATS
 
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
@@ -55,9 +55,9 @@ def program_of(module):
 
 def flags_of(module):
     """Return the flags that a program of this project defines, read from its source."""
-    source = program_of(module).read_text(encoding="utf-8")
-    if module == "pipelines.manifest":
-        source = (ROOT / "pipelines/checking.py").read_text(encoding="utf-8")
+    program = program_of(module)
+    files = program.parent.glob("*.py") if program.name == "__main__.py" else [program]
+    source = "\n".join(file.read_text(encoding="utf-8") for file in files)
     names = {"help", *re.findall(r'\badd(?:_argument)?\(\s*"--([\w-]+)"', source)}
     if re.search(r"^from absl import.*\bapp\b", source, re.MULTILINE):
         names |= {"flagfile", *re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source)}

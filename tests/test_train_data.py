@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from pipelines import synthetic
 from pipelines.account import Account
-from pipelines.annotations import read_kinetics
-from pipelines.decode import decode_frames
-from pipelines.isolation import IsolatedDecoder
+from pipelines.decoding.decode import decode_frames
+from pipelines.decoding.isolation import IsolatedDecoder
 from pipelines.manifest import Label, Manifest, Video, read_manifest, write_manifest
-from pipelines.records import Records
+from pipelines.manifest.annotations import read_kinetics
+from pipelines.records.source import Records
 from train import data
 from train.config import Config
 
@@ -43,7 +43,7 @@ def prepared(tmp_path_factory):
     ]
     write_manifest(directory / "all.jsonl", Manifest(tuple(both), train.classes))
     process = small_run.run_module(
-        "pipelines.prepare",
+        "pipelines.records",
         f"--manifest={directory / 'all.jsonl'}",
         f"--output={directory / 'records'}",
         "--split=train",

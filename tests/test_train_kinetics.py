@@ -10,8 +10,8 @@ import pytest
 import small_run
 
 from pipelines.account import Account
-from pipelines.annotations import read_kinetics
 from pipelines.manifest import Manifest
+from pipelines.manifest.annotations import read_kinetics
 from pipelines.video_files import VideoFiles
 from train.config import read_config
 from train.evaluate import accuracy, evaluate
@@ -171,7 +171,7 @@ import sys
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from pipelines.annotations import read_kinetics
+from pipelines.manifest.annotations import read_kinetics
 from train.config import read_config
 from train.loop import train_and_evaluate
 import dataclasses

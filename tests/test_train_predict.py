@@ -7,7 +7,7 @@ import pytest
 import small_run
 
 from pipelines import synthetic
-from pipelines.account import BadVideo
+from pipelines.bad_video import BadVideo
 from train.predict import bars, predict
 
 REAL_VIDEOS = small_run.ROOT.parent / "shared" / "videos"

@@ -7,15 +7,16 @@ import socket
 
 import tensorflow as tf
 
-from pipelines import augment, colour, mixing, rand_augment
-from pipelines.annotations import read_kinetics
+from pipelines.augmenting import colour, mixing, rand_augment
+from pipelines.augmenting import crops as augment
 from pipelines.clips import SAMPLING
 from pipelines.dataset import evaluation_views, steps_per_epoch, training_clips
-from pipelines.decode import decode_frames
-from pipelines.isolation import IsolatedDecoder
+from pipelines.decoding.decode import decode_frames
+from pipelines.decoding.isolation import IsolatedDecoder
 from pipelines.labels import check_flip
 from pipelines.manifest import is_manifest, read_manifest
-from pipelines.records import Records, is_records, open_records
+from pipelines.manifest.annotations import read_kinetics
+from pipelines.records.source import Records, is_records, open_records
 from pipelines.video_files import VideoFiles
 
 # Ways to cut a training clip from its frames: name -> function (config) -> function (frames, seed) -> clip.
@@ -52,7 +53,7 @@ def open_split(config, annotations, classes=None):
         if name:
             raise ValueError(
                 f"Expected records without #{name}, as they are read whole. Received {annotations!r}. "
-                f"Try: python -m pipelines.prepare --split={name}, and that directory."
+                f"Try: python -m pipelines.records --split={name}, and that directory."
             )
         split = open_records(path)
     elif is_manifest(path):
@@ -91,14 +92,14 @@ def check(config, train, val):
     if config.data_service and not isinstance(train, Records):
         raise ValueError(
             "Expected records as --train_annotations, since --data_service makes batches without Python. "
-            "Received video files. Try: python -m pipelines.prepare, and its output in their place."
+            "Received video files. Try: python -m pipelines.records, and its output in their place."
         )
     for split in (train, val):
         # Prediction, from files, has to sample as evaluation does.
         if isinstance(split, Records) and split.header["settings"]["fps"] != config.fps:
             raise ValueError(
                 f"Expected --fps={split.header['settings']['fps']:g}, as the records were prepared with. "
-                f"Received --fps={config.fps:g}. Try: that one, or python -m pipelines.prepare anew."
+                f"Received --fps={config.fps:g}. Try: that one, or python -m pipelines.records anew."
             )
     if config.data_service:
         _check_service(config.data_service)

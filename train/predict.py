@@ -12,8 +12,8 @@ import numpy as np
 from absl import app, flags
 
 import keras_nonlocal  # noqa: F401 - registers the layers by which model.keras is read.
-from pipelines import augment
-from pipelines.account import BadVideo
+from pipelines.augmenting import crops as augment
+from pipelines.bad_video import BadVideo
 from pipelines.clips import candidates
 from pipelines.dataset import cut_views
 from train.config import read_config

@@ -10,7 +10,8 @@ While it builds, it takes space for two copies of the videos. Importing this pac
     import tensorflow as tf
     import tensorflow_datasets as tfds
     import pipelines.builders
-    from pipelines import clips, decode
+    from pipelines import clips
+    from pipelines.decoding import decode
 
     def clip(example):
         def frames(video):

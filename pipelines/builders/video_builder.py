@@ -1,7 +1,7 @@
 """What a TFDS builder of videos consists of: its features, its splits, its examples.
 
 A builder states its facts as data and leaves the rest to these functions; the formats of annotations are
-known to `pipelines.annotations` alone.
+known to `pipelines.manifest.annotations` alone.
 """
 
 import collections
@@ -14,11 +14,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from pipelines.account import BadVideo
+from pipelines.bad_video import BadVideo
 
 _logger = logging.getLogger(__name__)
 
-_FILE = "The file as it is, encoded: `pipelines.decode.decode_frames` takes these bytes."
+_FILE = "The file as it is, encoded: `pipelines.decoding.decode.decode_frames` takes these bytes."
 _FRAMES = "The frames. With `decoders={'video': tfds.decode.SkipDecoding()}` their JPEG files, as bytes [T]."
 
 

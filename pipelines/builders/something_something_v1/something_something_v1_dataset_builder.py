@@ -2,8 +2,8 @@
 
 import tensorflow_datasets as tfds
 
-from pipelines import annotations
 from pipelines.builders import video_builder
+from pipelines.manifest import annotations
 
 _CITATION = """\
 @inproceedings{goyal2017something,

@@ -1,0 +1,257 @@
+"""Videos as sources of frames: by the index of their packets, or by counting what decodes.
+
+`indexed` and `counted` are context managers that give a `Video`: the time of every frame, and how to read
+some of them. They raise `Unusable` or an error of FFmpeg where the file is no good.
+"""
+
+import bisect
+import contextlib
+import dataclasses
+import functools
+import io
+import itertools
+import os
+from typing import NamedTuple
+
+import av
+import numpy as np
+
+from pipelines.bad_video import Unusable
+
+# What is opened. A playlist, of which FFmpeg knows many kinds, could name any other file or server.
+_CONTAINERS = (
+    "mov,matroska,avi,gif,mpegts,mpeg,mpegvideo,m4v,h264,hevc,ivf,flv,ogg,asf,mjpeg,apng,webp_pipe,bmp_pipe"
+)
+# These containers store when each frame is shown. Others, AVI above all, leave it to be guessed, and the
+# guess is wrong for MPEG-4 with B-frames, so their frames are counted as they are decoded.
+_CONTAINERS_WITH_DISPLAY_TIMES = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+# Its packets hold frames that are never shown ("alternate references") and give them times like the others.
+_CODEC_WITH_HIDDEN_FRAMES = "vp8"
+
+# Skipping fewer frames than this costs more in restarting the decoder than it saves.
+_SEEK_GAP_FRAMES = 8
+_PROGRESSIVE = 1  # AVFieldOrder: whole pictures, where others come as two fields.
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What is too large to be a video of the data set, so that a forged header takes no memory.
+
+    Attributes:
+        pixels: Most pixels of a frame, as it is stored and as it is scaled.
+        frames: Most frames of a file.
+        seconds: Most seconds from the first frame to the last.
+    """
+
+    pixels: int = 8192 * 8192
+    frames: int = 500_000
+    seconds: float = 4 * 3600
+
+
+class Video(NamedTuple):
+    """An opened source.
+
+    Attributes:
+        seconds: float64 [n], the time of each frame in display order, counted from the first one.
+        read: Function from sorted frame numbers, each once, to an iterator of (number, av.VideoFrame).
+        codec: FFmpeg's name of it.
+    """
+
+    seconds: np.ndarray
+    read: object
+    codec: str
+
+
+class IndexIsWrong(Exception):
+    """The packets' times are missing, or are not those of the frames that come out of the decoder."""
+
+
+def decoder_options(limits):
+    """Returns FFmpeg's options that let no decoder allocate frames far above the limit."""
+    # FFmpeg counts each line in full units of 64 pixels.
+    return {"max_pixels": str(limits.pixels + 64 * 2**16)}
+
+
+def check(limits, **sizes):
+    """Raises `Unusable` if a size is above the limit of its name."""
+    for what, size in sizes.items():
+        limit = getattr(limits, what)
+        if not size <= limit:
+            raise Unusable(f"{size:,.10g} {what} are above the limit of {limit:,.10g}")
+
+
+@contextlib.contextmanager
+def indexed(source, limits):
+    """Reads with the help of the packets' time stamps, which are collected without decoding."""
+    with _open(source, limits) as container:
+        stream = container.streams.video[0]
+        times, keys = _index(container, stream, limits)
+        unit = stream.time_base
+        seconds = np.array([(time - times[0]) * unit.numerator / unit.denominator for time in times])
+        check(limits, seconds=seconds[-1])
+        read = functools.partial(_read_indexed, container, stream, times, keys)
+        yield Video(seconds, read, stream.codec.canonical_name)
+
+
+@contextlib.contextmanager
+def counted(source, limits):
+    """Reads from the start: what decodes is what counts. One pass counts, a second one picks."""
+    with _open(source, limits) as container:
+        stream, times = container.streams.video[0], []
+        for frame in _whole(container.decode(stream)):
+            times.append(frame.time)
+            check(limits, frames=len(times))
+        if not times:
+            raise Unusable("damaged or truncated: not one frame could be decoded")
+        seconds = _seconds(times, stream.average_rate)
+        check(limits, seconds=seconds[-1])
+    with _open(source, limits) as container:
+        yield Video(seconds, functools.partial(_read_counted, container), stream.codec.canonical_name)
+
+
+def _open(source, limits):
+    options = {"format_whitelist": _CONTAINERS} | decoder_options(limits)
+    # Named as a file, so that no part of the path is taken for a protocol.
+    file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{os.fspath(source)}"
+    try:
+        container = av.open(file, options=options, metadata_errors="replace")
+    except (av.error.FFmpegError, OSError) as error:
+        raise Unusable(f"not a video that FFmpeg can open: {error.strerror}") from error
+    try:
+        if not container.streams.video:
+            kinds = sorted({stream.type for stream in container.streams}) or ["an empty container"]
+            raise Unusable(f"no video stream, only {', '.join(kinds)}")
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise Unusable("its pictures are coded in a way that FFmpeg cannot decode")
+        check(limits, pixels=stream.width * stream.height)
+        stream.codec_context.options = decoder_options(limits)
+        # Clips are decoded in parallel, so threads per video only add overhead.
+        stream.thread_type = "NONE"
+    except BaseException:
+        container.close()
+        raise
+    return container
+
+
+def _seconds(times, rate):
+    """Returns the frames' times if they are of use, else their numbers by the rate (25 if there is none)."""
+    if None not in times and all(before < after for before, after in itertools.pairwise(times)):
+        return np.array(times) - times[0]
+    return np.arange(len(times)) / float(rate or 25)
+
+
+def _read_counted(container, numbers):
+    wanted, last = set(numbers), max(numbers)
+    for number, frame in enumerate(_whole(container.decode(video=0))):
+        if number in wanted:
+            yield number, frame
+        if number == last:
+            return
+
+
+def _index(container, stream, limits):
+    """Returns the sorted time stamps of all frames, and the numbers of the key frames."""
+    hidden = stream.codec.name == _CODEC_WITH_HIDDEN_FRAMES
+    if container.format.name not in _CONTAINERS_WITH_DISPLAY_TIMES or hidden:
+        raise IndexIsWrong
+    if any(entry.pos + entry.size > container.size for entry in stream.index_entries):
+        raise Unusable("damaged or truncated: the file ends before its last frame")
+    first, times, keyed = None, [], set()
+    for packet in container.demux(stream):
+        if not packet.size:
+            continue
+        if packet.pts is None:
+            raise IndexIsWrong
+        first = packet.pts if first is None else first
+        # Frames shown before the first one stored lean on others that were cut off.
+        if not packet.is_discard and packet.pts >= first:
+            times.append(packet.pts)
+            if packet.is_keyframe:
+                keyed.add(packet.pts)
+            check(limits, frames=len(times))
+    times.sort()
+    if len(set(times)) < len(times) or not keyed:
+        raise IndexIsWrong
+    return times, [number for number, time in enumerate(times) if time in keyed]
+
+
+def _read_indexed(container, stream, times, keys, numbers):
+    number_of = {time: number for number, time in enumerate(times)}
+    prefix = _length_bytes(stream)
+    for start, group in _groups(numbers, keys):
+        container.seek(times[start], stream=stream)
+        wanted = {times[number] for number in group}
+        for frame in _decode_group(container, stream, times[start], number_of, wanted, prefix):
+            yield number_of[frame.pts], frame
+
+
+def _groups(numbers, keys):
+    """Returns [(frame to seek to, frame numbers)]: numbers so far apart that it pays to seek are parted."""
+    groups = []
+    for number in numbers:
+        key = min(keys[max(0, bisect.bisect_right(keys, number) - 1)], number)
+        if groups and key - groups[-1][1][-1] <= _SEEK_GAP_FRAMES:
+            groups[-1][1].append(number)
+        else:
+            groups.append((key, [number]))
+    return groups
+
+
+def _decode_group(container, stream, start, known, wanted, prefix):
+    """Decodes from the time `start` on and yields the frames of the times `wanted`.
+
+    `known` holds the times of all frames. Frames that no other one is predicted from are left out, and
+    the decoder is emptied after the last wanted one, where `prefix` says that both can be done.
+    """
+    sent, shown, unsent, awaited = set(), [], set(wanted), set(wanted)
+    for packet in container.demux(stream):
+        if prefix and packet.pts not in wanted and _is_disposable(packet, prefix):
+            continue
+        if packet.pts in known and packet.pts >= start:
+            sent.add(packet.pts)
+            unsent.discard(packet.pts)
+        empty = prefix and not unsent
+        frames = packet.decode() + (stream.decode(None) if empty else [])
+        # After a seek, frames that lean on ones before the key frame may come first; they are not whole.
+        for frame in _whole(frame for frame in frames if frame.pts is None or frame.pts >= start):
+            shown.append(frame.pts)
+            if frame.pts in awaited:
+                awaited.remove(frame.pts)
+                yield frame
+        if empty or not awaited:
+            break
+    if awaited or shown != sorted(sent)[: len(shown)]:
+        raise IndexIsWrong
+
+
+def _length_bytes(stream):
+    """Returns how many bytes tell a unit's length in the packets of H.264, or None where it is no such video.
+
+    None also for interlaced video: a packet may then be one of the two fields of a frame.
+    """
+    context = stream.codec_context
+    if stream.codec.name != "h264" or context.field_order != _PROGRESSIVE:
+        return None
+    header = bytes(context.extradata or b"")  # An "avcC" record begins with 1; ISO/IEC 14496-15, 5.3.3.1.
+    return (header[4] & 3) + 1 if len(header) > 4 and header[0] == 1 else None
+
+
+def _is_disposable(packet, prefix):
+    """Says whether no other frame is predicted from this one: all its units have nal_ref_idc 0 (7.4.1)."""
+    data, position, has_slice = memoryview(packet), prefix, False
+    while position < len(data):
+        header = data[position]
+        if header & 0x60:
+            return False
+        has_slice |= header & 0x1F == 1
+        position += prefix + int.from_bytes(data[position - prefix : position], "big")
+    return has_slice
+
+
+def _whole(frames):
+    """Passes frames on up to one whose lost parts the decoder has made up."""
+    for frame in frames:
+        if frame.is_corrupt:
+            raise Unusable("damaged or truncated: parts of a frame are lost")
+        yield frame

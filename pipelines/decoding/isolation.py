@@ -1,0 +1,263 @@
+"""Decoding in processes of their own: a file that crashes or hangs FFmpeg is one bad video.
+
+The parent sends a request, a JSON line (and the source, if it is bytes). The child answers with the frames'
+times, the parent sends the numbers of the frames that it wants, the child answers with these. An answer is a
+JSON line `[kind, value]`, and raw numbers after it; all that it claims is checked, since the child may no
+longer be itself. Nothing is pickled.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.bad_video import BadVideo
+from pipelines.decoding.decode import (
+    Facts,
+    Limits,
+    check_arguments,
+    source_name,
+    wanted_frames,
+)
+
+_LONGEST_LINE = 2**16
+_LONGEST_TEXT = 500
+
+
+class IsolatedDecoder:
+    """A decoder, as `decode_frames`, that works in child processes; any number of threads may call it.
+
+    Args:
+        workers: Most processes at a time, each started when it is first needed.
+        timeout_seconds: A file that takes longer is bad.
+        memory_bytes: Most address space of a process; about 300 MB of it are taken before the first file.
+
+    >>> with IsolatedDecoder(workers=1) as decode:
+    ...     decode("missing.mp4", [0])
+    Traceback (most recent call last):
+    pipelines.bad_video.BadVideo: missing.mp4: there is no such file
+    """
+
+    def __init__(self, workers, timeout_seconds=60, memory_bytes=4 * 2**30):
+        if workers < 1 or timeout_seconds <= 0:
+            raise ValueError(
+                f"Expected at least 1 worker and a time above 0. Received workers={workers}, "
+                f"timeout_seconds={timeout_seconds}. Try: workers={os.cpu_count()}, timeout_seconds=60."
+            )
+        self._workers, self._timeout_seconds, self._memory_bytes = workers, timeout_seconds, memory_bytes
+        self._closed = False
+        self._idle = queue.LifoQueue()  # Children that wait, and None for each not started.
+        for _ in range(workers):
+            self._idle.put(None)
+
+    def __call__(self, source, choose, short_side=None, limits=Limits(), folder_fps=12):  # noqa: B008
+        """Decodes chosen frames, see `pipelines.decoding.decode.decode_frames`."""
+        check_arguments(short_side, folder_fps)
+
+        def converse(child):
+            kind, value = child.receive("seconds")
+            while kind == "seconds":  # A second time if the file's index proves wrong.
+                wanted = wanted_frames(choose, child.receive_seconds(value, limits))
+                child.send(wanted)
+                kind, value = child.receive("seconds", "frames")
+            return child.receive_frames(value, len(wanted), short_side, limits)
+
+        return self._ask(source, converse, limits=limits, short_side=short_side, folder_fps=folder_fps)
+
+    def inspect(self, source, limits=Limits(), folder_fps=12):  # noqa: B008
+        """Decodes every frame, see `pipelines.decoding.decode.inspect`."""
+        check_arguments(None, folder_fps)
+        return self._ask(source, _Child.receive_facts, limits=limits, folder_fps=folder_fps)
+
+    def close(self):
+        """Ends the processes, once they are done with what they are decoding."""
+        self._closed = True
+        for child in [self._idle.get() for _ in range(self._workers)]:
+            if child is not None:
+                child.end()
+            self._idle.put(None)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def _ask(self, source, converse, **request):
+        child = self._idle.get()
+        try:
+            if self._closed:
+                raise RuntimeError("Expected an open decoder. Received a call after close(). Try: a new one.")
+            if child is None or not child.is_alive():
+                child = _Child(_command(self._timeout_seconds, self._memory_bytes))
+            with child.time_limit(self._timeout_seconds):
+                child.request(source, request)
+                return converse(child)
+        except _Lost as lost:
+            raise BadVideo(source_name(source), str(lost) or child.end()) from lost
+        except _Refused as refused:
+            raise BadVideo(source_name(source), str(refused)) from None
+        finally:
+            self._idle.put(child and child.kept())
+
+
+class _Refused(Exception):
+    """The child finds the source unusable."""
+
+
+class _Lost(Exception):
+    """The child is gone or, with a message, says what makes no sense."""
+
+
+def _command(timeout_seconds, memory_bytes):
+    # -P: whatever lies in the working directory is not imported.
+    return [
+        sys.executable,
+        "-P",
+        "-m",
+        "pipelines.decoding.child",
+        str(timeout_seconds),
+        str(memory_bytes),
+    ]
+
+
+class _Child:
+    """A child process, as its parent sees it."""
+
+    def __init__(self, command):
+        checkout = Path(__file__).resolve().parents[2]
+        path = os.pathsep.join([str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
+            start_new_session=True,  # An interrupt from the keyboard is the parent's alone.
+        )
+        self._busy, self._overdue = False, None
+
+    def is_alive(self):
+        return self._process.poll() is None
+
+    def kept(self):
+        """Returns the child if it can serve again; otherwise ends it."""
+        if not (self._busy or self._overdue):
+            return self
+        self.end()
+        return None
+
+    @contextlib.contextmanager
+    def time_limit(self, seconds):
+        timer = threading.Timer(seconds, self._expire, [seconds])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+
+    def _expire(self, seconds):
+        self._overdue = f"decoding took more than {seconds} seconds"
+        self._process.kill()
+
+    def end(self):
+        """Ends the process and returns, in words, how it ended if that was not from here."""
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+        try:
+            status = self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait() and 0
+        names = {-number.value: number.name for number in signal.Signals}
+        ended = (
+            f"the decoder crashed ({names.get(status, f'status {status}')})"
+            if status
+            else "the decoder broke off"
+        )
+        return self._overdue or ended
+
+    def request(self, source, request):
+        if isinstance(source, bytes):
+            request["bytes"] = len(source)
+        else:
+            request["path"] = os.path.abspath(source)
+        self._busy = True
+        request["limits"] = dataclasses.asdict(request["limits"])
+        self.send(request, source if isinstance(source, bytes) else b"")
+
+    def send(self, message, data=b""):
+        try:
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.write(data)
+            self._process.stdin.flush()
+        except OSError as error:
+            raise _Lost from error
+
+    def receive(self, *kinds):
+        """Returns the next answer, which has to be of one of the kinds."""
+        line = self._process.stdout.readline(_LONGEST_LINE)
+        if len(line) < _LONGEST_LINE and not line.endswith(b"\n"):
+            raise _Lost
+        try:
+            kind, value = json.loads(line)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise _Lost("the decoder answers nonsense") from error
+        if kind == "bad":
+            self._busy = False
+            raise _Refused(str(value)[:_LONGEST_TEXT])
+        if kind not in kinds:
+            raise _Lost("the decoder answers nonsense")
+        return kind, value
+
+    def receive_seconds(self, count, limits):
+        _check(_is_size(count) and count <= limits.frames)
+        seconds = self._receive_numbers((count,), np.float64)
+        _check(seconds[0] == 0 and (np.diff(seconds) > 0).all() and seconds[-1] <= limits.seconds)
+        return seconds
+
+    def receive_frames(self, shape, count, short_side, limits):
+        _check(isinstance(shape, list) and len(shape) == 4 and all(map(_is_size, shape)))
+        _check(shape[0] == count and shape[3] == 3 and shape[1] * shape[2] <= limits.pixels)
+        _check(short_side in (None, min(shape[1:3])))
+        frames = self._receive_numbers(shape, np.uint8)
+        self._busy = False
+        return frames
+
+    def receive_facts(self):
+        _, value = self.receive("facts")
+        _check(isinstance(value, list) and len(value) == 5 and isinstance(value[4], str))
+        frames, fps, width, height, codec = value
+        _check(all(map(_is_size, (frames, width, height))) and isinstance(fps, float) and 0 <= fps < math.inf)
+        self._busy = False
+        return Facts(frames, fps, width, height, codec[:_LONGEST_TEXT])
+
+    def _receive_numbers(self, shape, kind):
+        try:
+            numbers = np.empty(shape, kind)
+        except MemoryError as error:
+            raise _Lost("its frames take more memory than there is") from error
+        if self._process.stdout.readinto(memoryview(numbers).cast("B")) < numbers.nbytes:
+            raise _Lost
+        return numbers
+
+
+def _is_size(value):
+    return type(value) is int and value > 0
+
+
+def _check(makes_sense):
+    if not makes_sense:
+        raise _Lost("the decoder answers nonsense")

@@ -1,0 +1,7 @@
+"""The command `python -m pipelines.manifest`."""
+
+import sys
+
+from pipelines.manifest.checking import main
+
+sys.exit(main())

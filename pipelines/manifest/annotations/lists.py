@@ -1,0 +1,48 @@
+"""List files of TSN, TSM and mmaction2, with a path and a number in each line."""
+
+import os
+import re
+
+from pipelines.manifest.annotations.data_dir import check_directory, to_manifest
+from pipelines.manifest.annotations.tables import class_names, lines, malformed
+from pipelines.manifest.rows import Label, Video
+
+
+def read_list(data_dir, annotations, names=None, classes=None, keep_bad=False):
+    """A list file of TSN, TSM or mmaction2.
+
+    A line is `path num_frames label` for a folder of frames and `path label` for a video; a path may have
+    spaces. Labels count from 0. The split is the word train, val, validation or test in the file's name.
+
+    Args:
+        data_dir: Directory to which the paths are relative.
+        annotations: The list, absolute or relative to `data_dir`.
+        names: Text file with one class name a line, absolute or relative to `data_dir`; None names the
+            classes by their numbers, up to the largest that occurs.
+        classes: Class names in the order of the labels, instead of `names`.
+        keep_bad: Whether rows without a file stay in `videos`.
+
+    Returns:
+        A `Manifest`.
+
+    Raises:
+        FileNotFoundError: The directory or a file is missing.
+        ValueError: A line is malformed, a label has no name, or none of the videos exists.
+    """
+    check_directory(data_dir)
+    table = os.path.join(data_dir, annotations)
+    if classes is None and names is not None:
+        classes = class_names(os.path.join(data_dir, names))
+    words = re.split(r"[^a-z]+", os.path.basename(table).lower())
+    split = next((word for word in words if word in ("train", "val", "validation", "test")), "")
+    rows = []
+    for line, text in lines(table):
+        match = re.fullmatch(r"(\S.*?)(?:\s+\d+)?\s+(\d{1,6})", text, re.ASCII)
+        if not match:
+            raise malformed("`path num_frames label` or `path label`", table, line, text)
+        if classes is not None and int(match[2]) >= len(classes):
+            raise malformed(f"a label below {len(classes)}, the number of classes,", table, line, text)
+        rows.append(Video(os.path.join(data_dir, match[1]), (Label(int(match[2])),), split=split))
+    if classes is None:
+        classes = [str(number) for number in range(1 + max((video.label for video in rows), default=-1))]
+    return to_manifest(table, rows, classes, keep_bad, folders=True)

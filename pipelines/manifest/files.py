@@ -1,0 +1,196 @@
+"""Manifests as files: read, written whole, and without the rows that cannot be used."""
+
+import dataclasses
+import hashlib
+import json
+import os
+
+from pipelines.bad_video import BadVideo
+from pipelines.manifest.lines import WRITERS, read_lines
+from pipelines.manifest.rows import Malformed, header_fields, short, video_fields
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The rows of a data set, or of a split of it.
+
+    Attributes:
+        videos: Tuple of `Video`.
+        classes: Tuple of class names; a label's number is an index into it.
+        unusable: Tuple of `BadVideo`: rows without a file, or whose file is known to be bad.
+        directional: Whether classes tell left from right, so that a mirrored clip may change its class.
+        mirrored: For each class the number of the one that its mirrored clips show; empty if not known.
+    """
+
+    videos: tuple
+    classes: tuple
+    unusable: tuple = ()
+    directional: bool = False
+    mirrored: tuple = ()
+
+    def __len__(self):
+        return len(self.videos)
+
+    @property
+    def multi_label(self):
+        """Whether a video has not exactly one label, or a label holds for a part of its time."""
+        return any(len(video.labels) != 1 or video.labels[0][1:] != (None, None) for video in self.videos)
+
+    def fingerprint(self):
+        """Returns the SHA-256, in hex, of the classes and of the videos' paths, labels, starts and ends.
+
+        Paths count from the folder that all share, so a data set may be moved as a whole.
+        """
+        paths = [video.path for video in self.videos] or [""]
+        shared = _common_folder(min(paths), max(paths))
+        digest = hashlib.sha256(json.dumps(self.classes).encode())
+        for video in self.videos:
+            digest.update(json.dumps([video.path[shared:], *video[1:4]]).encode())
+        return digest.hexdigest()
+
+
+def is_manifest(path):
+    """Returns whether a file is a manifest: a .jsonl, or a .csv with a header or a column `path`."""
+    if not os.path.isfile(path):
+        return False
+    suffix = os.path.splitext(path)[1]
+    if suffix != ".csv":
+        return suffix == ".jsonl"
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        first = file.readline()
+    return first.startswith("#") or "path" in first.strip().replace('"', "").split(",")
+
+
+def read_manifest(path, split=None, keep_bad=False):
+    """Reads a manifest.
+
+    Args:
+        path: A .jsonl or .csv file, see above.
+        split: Name of the split to take; None takes all rows. Classes are those of the whole file.
+        keep_bad: Whether rows that cannot be used stay in `videos`, instead of going to `unusable`; then
+            files are not looked for.
+
+    Returns:
+        A `Manifest`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A line is malformed, the split has no rows, or none of its videos can be used.
+
+    Cost: memory and time in proportion to the rows. Each folder is listed once; files are not opened.
+    """
+    _suffix(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"Expected a manifest at {os.fspath(path)!r}. Received no such file. "
+            "Try: make one with `python -m pipelines.manifest import`."
+        )
+    videos, header = read_lines(path)
+    chosen = tuple(video for video in videos if split in (None, video.split))
+    if not chosen:
+        splits = ", ".join(sorted({repr(video.split) for video in videos})) or "no rows at all"
+        raise ValueError(
+            f"Expected rows of {'any split' if split is None else f'split {split!r}'} in {path}. "
+            f"Received {splits}. Try: another split, or another file."
+        )
+    manifest = Manifest(chosen, **header)
+    return manifest if keep_bad else without_bad(manifest, path)
+
+
+def write_manifest(path, manifest):
+    """Writes the rows of `manifest.videos`, whole or not at all; those of `unusable` are lost.
+
+    Args:
+        path: A .jsonl or .csv file. Paths of videos below its folder become relative.
+        manifest: A `Manifest`.
+
+    Raises:
+        ValueError: The suffix is another one, the names of the classes are not all different, begin or end
+            with a space, or a text cannot be written as UTF-8 to CSV.
+    """
+    write = WRITERS[_suffix(path)]
+    try:
+        header = header_fields(manifest)
+    except Malformed as error:
+        raise ValueError(
+            f"Expected {error.expected} to write {path}. Received {short(error.received)}. "
+            "Try: correct them in the data set."
+        ) from None
+    below = os.path.join(os.path.dirname(os.path.abspath(path)), "")
+    here = os.getcwd()
+    rows = (
+        {"path": os.path.join(here, video.path).removeprefix(below)} | video_fields(video, manifest.classes)
+        for video in manifest.videos
+    )
+    target = os.path.realpath(path)  # Where a link leads; the link stays.
+    with open(f"{target}.partial", "w", newline="", encoding="utf-8") as file:
+        try:
+            write(file, json.dumps(header), rows)
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"Expected paths in UTF-8 for {path}. Received {short(error.object)}. Try: a .jsonl file."
+            ) from None
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(f"{target}.partial", target)
+
+
+class Listings(dict):
+    """Folder -> {name: whether it is a folder}, where each folder is read once instead of a call a file."""
+
+    def __missing__(self, folder):
+        try:
+            with os.scandir(folder or ".") as entries:
+                found = {entry.name: entry.is_dir() for entry in entries if entry.is_dir() or entry.is_file()}
+        except PermissionError:
+            raise
+        except OSError:  # There is none, or there can be none of that name.
+            found = {}
+        self[folder] = found
+        return found
+
+
+def without_bad(manifest, source, folders=True):
+    """Returns a manifest whose rows without a file, or with a bad one, are in `unusable`.
+
+    Args:
+        manifest: A `Manifest`.
+        source: Where the rows stand, for the error.
+        folders: Whether a folder, of frames, can be a video.
+
+    Raises:
+        ValueError: No row remains.
+    """
+    listings, videos, unusable = Listings(), [], []
+    for video in manifest.videos:
+        folder, name = os.path.split(video.path.rstrip("/"))
+        is_folder = listings[folder].get(name)
+        if is_folder is None or (is_folder and not folders):
+            unusable.append(BadVideo(video.path, "annotated, but there is no such file"))
+        elif video.check and video.check.status == "bad":
+            unusable.append(BadVideo(video.path, video.check.reason))
+        else:
+            videos.append(video)
+    if not videos:
+        raise ValueError(
+            f"Expected videos for the {len(manifest)} rows of {source}. Received none that can be used; the "
+            f"first, {unusable[0].path}: {unusable[0].reason}. Try: check the folder of the videos, and that "
+            "its files are named as in the annotations."
+        )
+    return dataclasses.replace(manifest, videos=tuple(videos), unusable=(*manifest.unusable, *unusable))
+
+
+def _common_folder(first, second):
+    """Returns the length of the folder that two paths, and all that are sorted between them, begin with."""
+    different = (place for place, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
+    return first.rfind("/", 0, next(different, len(first))) + 1
+
+
+def _suffix(path):
+    suffix = os.path.splitext(path)[1]
+    if suffix not in (".jsonl", ".csv"):
+        raise ValueError(
+            f"Expected a manifest named *.jsonl or *.csv. Received {os.fspath(path)!r}. "
+            "Try: `python -m pipelines.manifest import`, which makes one of a data set's own annotations."
+        )
+    return suffix

@@ -1,0 +1,284 @@
+"""Directories of records: videos as JPEGs in TFRecord shards, and an index of them.
+
+A directory has shards, `<name>-00000-of-00012.tfrecord`, and an index, `index.jsonl`. A record is
+a `tf.train.Example` of one video:
+
+    frames         JPEGs (RGB, 4:2:0)
+    seconds        time of each frame, from the beginning of the file
+    path           the file it was made from
+    labels         class numbers
+    label_seconds  begin and end of each label, 0 and infinity where it has none
+    height, width  of the frames, in pixels
+
+The index is JSON lines: what holds for all (classes, settings, the manifest's fingerprint), then a line for
+each shard (its name, length, SHA-256; path, labels, frames and length of each record; the videos that could
+not be read), and last the SHA-256 of the lines before. It is written last: without it, a directory is
+not finished. `python -m pipelines.records` writes such directories.
+"""
+
+import hashlib
+import json
+import os
+import uuid
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.bad_video import BadVideo
+from pipelines.clips import candidates
+
+INDEX = "index.jsonl"
+FRAMING_BYTES = 16  # Of a TFRecord: 12 before the data, 4 after.
+COLUMNS = ("path", "labels", "start", "end", "split", "frames", "length")  # Of the records of a shard.
+_VERSION = "keras_nonlocal_records"
+_PIECE_FRAMES = 256  # Frames decoded at a time: a long video need not fit into memory.
+_LARGEST_RECORD = 2**30  # An Example cannot be larger than 2 GiB, and one of them is read whole.
+
+
+class Settings(NamedTuple):
+    """What records are made like.
+
+    Attributes:
+        short_side: Pixels to which a longer short side is scaled.
+        fps: Frames a second that are kept, see `pipelines.clips.candidates`; 0 for all.
+        quality: Of the JPEGs, in [1, 100].
+    """
+
+    short_side: int = 256
+    fps: float = 0.0
+    quality: int = 90
+
+
+class Shard(NamedTuple):
+    """A shard to be written.
+
+    Attributes:
+        path: File name; a remote one too, as `tf.io.gfile` understands it.
+        videos: Tuple of `Video`, rows of a manifest.
+        settings: `Settings`.
+    """
+
+    path: str
+    videos: tuple
+    settings: Settings
+
+
+def write_shard(shard, decode):
+    """Writes one shard and beside it, when it is complete, its line of the index; a pure function of `shard`.
+
+    A shard that is complete already, its SHA-256 being right, is kept. Several processes may write the same.
+
+    Args:
+        shard: A `Shard`.
+        decode: A decoder, see `pipelines.decoding.decode`.
+
+    Returns:
+        The line as a dictionary.
+
+    Cost: about 256 frames in memory, and the JPEGs of the longest video.
+    """
+    line = read_line(shard)
+    if line and not difference(shard.path, line):
+        return line
+    partial = f"{shard.path}.{uuid.uuid4().hex}.partial"
+    records, unusable = {name: [] for name in COLUMNS}, []
+    try:
+        with tf.io.TFRecordWriter(partial) as writer:
+            for video in shard.videos:
+                try:
+                    example, num_frames = _example(video, shard.settings, decode)
+                except BadVideo as bad:
+                    unusable.append((video.path, bad.reason))
+                    continue
+                writer.write(example)
+                fields = video._asdict() | {"labels": _plain(video.labels)}
+                fields |= {"frames": num_frames, "length": len(example)}
+                for name, column in records.items():
+                    column.append(fields[name])
+        line = {"name": os.path.basename(shard.path), **_size_and_sha256(partial)}
+        line |= {"records": records, "unusable": unusable}
+        if line["bytes"] != sum(length + FRAMING_BYTES for length in records["length"]):
+            raise OSError(f"Expected {shard.path} to be written whole. Received less. Try: free some space.")
+        tf.io.gfile.rename(partial, shard.path, overwrite=True)
+    except BaseException:
+        if tf.io.gfile.exists(partial):
+            tf.io.gfile.remove(partial)
+        raise
+    write_whole(_line_path(shard), json.dumps(line))
+    return line
+
+
+def read_line(shard):
+    """Returns the line of the index that was written beside a complete shard, or None."""
+    try:
+        with tf.io.gfile.GFile(_line_path(shard)) as file:
+            return json.loads(file.read())
+    except tf.errors.NotFoundError:
+        return None
+
+
+def write_index(directory, header, shards):
+    """Finishes a directory of complete shards: writes its index, in one step, and removes what led to it.
+
+    Args:
+        directory: Path, also a remote one.
+        header: Dictionary with `classes`, `directional`, `mirrored`, `fingerprint` of the source manifest,
+            `settings`, and `unusable`, pairs of path and reason known before any decoding.
+        shards: All `Shard`s, in the order of the rows.
+    """
+    lines = [{_VERSION: 1, **header}, *map(read_line, shards)]
+    if None in lines:
+        raise ValueError(
+            f"Expected only complete shards. Received {shards[lines.index(None) - 1].path}, which is not. "
+            "Try: the same command again."
+        )
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    write_whole(os.path.join(directory, INDEX), text + json.dumps({"sha256": _sha256(text)}) + "\n")
+    for name in tf.io.gfile.listdir(directory):
+        if name.endswith((".partial", ".tfrecord.json")):
+            tf.io.gfile.remove(os.path.join(directory, name))
+
+
+def read_index(directory):
+    """Returns (header, lines of the shards), dictionaries as `write_index` and `write_shard` make them.
+
+    Raises:
+        FileNotFoundError: There is no index.
+        ValueError: It is damaged.
+    """
+    path = os.path.join(directory, INDEX)
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            text = file.read()
+    except tf.errors.NotFoundError:
+        raise FileNotFoundError(
+            f"Expected records in {os.fspath(directory)!r}. Received none with {INDEX}, which is written "
+            "when all shards are. Try: python -m pipelines.records, the same command again if it was stopped."
+        ) from None
+    except (UnicodeDecodeError, tf.errors.FailedPreconditionError) as error:
+        raise _damaged(path, error) from None
+    body, last = text[: text.rfind("\n", 0, -1) + 1], text[text.rfind("\n", 0, -1) + 1 :]
+    try:
+        if json.loads(last)["sha256"] != _sha256(body):
+            raise ValueError("another SHA-256 than its last line says")
+        header, *shards = map(json.loads, body.splitlines())
+        if header.pop(_VERSION) != 1:
+            raise ValueError("another version than 1")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise _damaged(path, error) from None
+    return header, shards
+
+
+def difference(path, line):
+    """Returns in what a shard is not as its line of the index says, or nothing."""
+    try:
+        found = _size_and_sha256(path)
+    except tf.errors.NotFoundError:
+        return "there is no such file"
+    differing = [
+        f"{name} {line[name]} expected, {found[name]} found" for name in found if found[name] != line[name]
+    ]
+    return "; ".join(differing)
+
+
+def write_whole(path, text):
+    """Writes a small file, whole or not at all."""
+    partial = f"{path}.{uuid.uuid4().hex}.partial"
+    with tf.io.gfile.GFile(partial, "w") as file:
+        file.write(text)
+    tf.io.gfile.rename(partial, path, overwrite=True)
+
+
+def _plain(labels):
+    """Returns labels for JSON: mostly it is one, without a span, and then its number will do."""
+    return labels[0].number if len(labels) == 1 and labels[0][1:] == (None, None) else labels
+
+
+def _example(video, settings, decode):
+    """Returns (serialised example, number of frames)."""
+    source = _source(video.path)
+    numbers, seconds, short_side = _chosen(source, video, settings, decode)
+    jpegs, size = [], 0
+    for first in range(0, len(numbers), _PIECE_FRAMES):
+        frames = decode(source, numbers[first : first + _PIECE_FRAMES], short_side)
+        try:
+            jpegs += [tf.io.encode_jpeg(frame, quality=settings.quality).numpy() for frame in frames]
+        except tf.errors.InternalError:  # Of too long a side, and of nothing else.
+            raise BadVideo(video.path, f"no JPEG has sides of {frames.shape[1:3]}") from None
+        size += sum(map(len, jpegs[first:]))
+        if size > _LARGEST_RECORD:
+            raise BadVideo(
+                video.path, f"too long for a record: more than {_LARGEST_RECORD >> 20} MiB of JPEGs"
+            )
+    spans = [(label.start or 0.0, np.inf if label.end is None else label.end) for label in video.labels]
+    features = {
+        "frames": _feature(bytes_list=jpegs),
+        "seconds": _feature(float_list=seconds),
+        "path": _feature(bytes_list=[os.fsencode(video.path)]),
+        "labels": _feature(int64_list=[label.number for label in video.labels]),
+        "label_seconds": _feature(float_list=np.ravel(spans)),
+        "height": _feature(int64_list=[frames.shape[1]]),
+        "width": _feature(int64_list=[frames.shape[2]]),
+    }
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True), len(jpegs)
+
+
+def _source(path):
+    if "://" not in path:
+        return path
+    try:  # Only TensorFlow knows how to read it.
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return file.read()
+    except tf.errors.NotFoundError:
+        raise BadVideo(path, "there is no such file") from None
+
+
+def _chosen(source, video, settings, decode):
+    """Returns the numbers of the frames to keep, their times, and the short side, never an enlarged one."""
+    found = []
+
+    def choose(seconds):
+        numbers = candidates(seconds, video.start, video.end, settings.fps)
+        if not len(numbers):
+            raise BadVideo(video.path, f"no frame between {video.start} and {video.end} s")
+        found[:] = numbers, seconds[numbers]
+        return numbers[:1]
+
+    shape = decode(source, choose, None).shape
+    short_side = settings.short_side if settings.short_side < min(shape[1:3]) else None
+    return *found, short_side
+
+
+def _feature(**values):
+    ((kind, value),) = values.items()
+    of_kind = {
+        "bytes_list": tf.train.BytesList,
+        "float_list": tf.train.FloatList,
+        "int64_list": tf.train.Int64List,
+    }
+    return tf.train.Feature(**{kind: of_kind[kind](value=value)})
+
+
+def _line_path(shard):
+    return f"{shard.path}.json"
+
+
+def _size_and_sha256(path):
+    digest = hashlib.sha256()
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while piece := file.read(2**22):
+            digest.update(piece)
+        return {"bytes": file.tell(), "sha256": digest.hexdigest()}
+
+
+def _sha256(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _damaged(path, error):
+    return ValueError(
+        f"Expected the index of records in {path}. Received a damaged one: {error}. "
+        "Try: copy it again, or prepare the records again."
+    )

@@ -1,0 +1,169 @@
+"""Records as a source of `pipelines.dataset`: read by row inside graphs, without Python.
+
+Which files they are, and how they come to be, is in `shards`.
+"""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.bad_video import BadVideo
+from pipelines.manifest import Label, Manifest, Video
+from pipelines.records.shards import COLUMNS, FRAMING_BYTES, INDEX, difference, read_index
+
+
+def is_records(path):
+    """Returns whether a path is a directory, as records are, finished or not."""
+    return tf.io.gfile.isdir(path)
+
+
+def open_records(directory):
+    """Opens a directory of records; reads its index only.
+
+    Args:
+        directory: Path, also a remote one.
+
+    Returns:
+        `Records`.
+
+    Raises:
+        FileNotFoundError: There is no index.
+        ValueError: The index is damaged, or has no records.
+    """
+    header, shards = read_index(directory)
+    if not any(shard["records"]["path"] for shard in shards):
+        raise ValueError(
+            f"Expected records in {os.fspath(directory)!r}. Received none: not one video could be read. "
+            f"Try: the reasons in its {INDEX}."
+        )
+    return Records(directory, header, shards)
+
+
+class Records:
+    """A directory of records: a source of `pipelines.dataset`.
+
+    Attributes:
+        manifest: `Manifest` whose rows are the records; `unusable` are the videos that have none. Paths,
+            starts and ends are those of the files that the records were made from.
+        header: What the index says of all records, such as the `settings`.
+        num_shards: Number of shards.
+    """
+
+    def __init__(self, directory, header, shards):
+        self.header = header
+        self.manifest = _manifest(header, shards)
+        self._directory, self._shards, self.num_shards = directory, shards, len(shards)
+        with tf.device("CPU"):  # Where files are read.
+            self._places = tf.constant(_places(shards))
+            self._files = tf.constant([os.path.join(directory, shard["name"]) for shard in shards])
+
+    def __len__(self):
+        return len(self.manifest)
+
+    def fetch(self, row, sample, draws):
+        """Returns the frames of a row that `sample(num_frames, draws)` chooses; TensorFlow ops throughout.
+
+        Args:
+            row: int64 scalar, the record's place in the manifest.
+            sample: Function from a number of frames n (int64 scalar) and `draws` to integers in [0, n), of
+                any shape.
+            draws: Integer vector.
+
+        Returns:
+            (ok, frames, seconds): whether the record is sound, uint8 [T, H, W, 3] and float32 [T], the
+            frames' times from the beginning of the file; if it is not, both are blank.
+
+        Cost: the record is read whole, for its checksum; only the chosen frames are decoded.
+        """
+        num_frames = self._places[row, 3]
+        # Gathered, so that a number outside the video is an error here, and not a damaged record below.
+        numbers = tf.gather(tf.range(num_frames), tf.reshape(sample(num_frames, draws), [-1]))  # [T]
+        return self._read(row, numbers)
+
+    def damage(self, shard):
+        """Returns what is wrong with a shard, in lines: nothing, or the shard and every record that is lost.
+
+        Args:
+            shard: Number of the shard, in [0, num_shards).
+
+        Cost: the shard is read whole.
+        """
+        line = self._shards[shard]
+        wrong = difference(os.path.join(self._directory, line["name"]), line)
+        if not wrong:
+            return []
+        (rows,) = np.nonzero(self._places[:, 0] == shard)
+        lost = [self.manifest.videos[row].path for row in rows if not self._read(row, [0])[0]]
+        return [f"{line['name']}: {wrong}", *(f"  lost: {path}" for path in lost)]
+
+    def _read(self, row, numbers):
+        """Returns what `fetch` does, of the frames of these numbers [T]."""
+        sound = tf.data.Dataset.from_tensors((row, numbers)).map(self._sound)
+        blank = False, tf.zeros((tf.size(numbers), 1, 1, 3), tf.uint8), tf.zeros(tf.shape(numbers))
+        # Mapping comes last: a dataset of files of which one is missing never gets past that error.
+        either = sound.ignore_errors().concatenate(tf.data.Dataset.from_tensors(blank))
+        return either.take(1).get_single_element()
+
+    def _sound(self, row, numbers):
+        """Returns (True, frames, seconds), or fails."""
+        file, offset, length, _ = tf.unstack(self._places[row])
+        variant = tf.raw_ops.TFRecordDatasetV2(
+            filenames=[self._files[file]], compression_type="", buffer_size=0, byte_offsets=[offset]
+        )
+        record = tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
+        record = record.take(1).get_single_element()
+        # Not another record, of a shard that has taken this one's place.
+        tf.debugging.Assert(tf.strings.length(record) == tf.cast(length, tf.int32), [length])
+        floats, texts = (tf.io.FixedLenSequenceFeature([], kind, True) for kind in (tf.float32, tf.string))
+        features = tf.io.parse_single_example(record, {"frames": texts, "seconds": floats})
+        frames = _decoded(tf.gather(features["frames"], numbers))
+        return True, frames, tf.gather(features["seconds"], numbers)
+
+
+def _decoded(jpegs):
+    """Returns uint8 [T, H, W, 3]."""
+
+    def decoded(jpeg):
+        # The exact transform: the fast one is not faster.
+        return tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE")
+
+    if jpegs.shape[0] is not None:
+        return tf.stack([decoded(jpeg) for jpeg in tf.unstack(jpegs)])
+    pixels = tf.TensorSpec([None, None, 3], tf.uint8)
+    return tf.map_fn(decoded, jpegs, parallel_iterations=1, fn_output_signature=pixels)
+
+
+def _places(shards):
+    """Returns for each record its shard, offset and length in bytes, and frames: int64 [N, 4]."""
+    found = []
+    for number, shard in enumerate(shards):
+        length, frames = (np.array(shard["records"][name], np.int64) for name in ("length", "frames"))
+        ends = np.cumsum(length + FRAMING_BYTES)
+        found.append(
+            np.stack([np.full_like(length, number), ends - length - FRAMING_BYTES, length, frames], 1)
+        )
+    return np.concatenate(found)
+
+
+def _manifest(header, shards):
+    known = {}  # A tuple for each number: most of them occur often.
+
+    def labels(plain):
+        if isinstance(plain, int):
+            return known.setdefault(plain, (Label(plain),))
+        return tuple(Label(*label) for label in plain)
+
+    videos = tuple(
+        Video(path, labels(plain), start, end, split)
+        for shard in shards
+        for path, plain, start, end, split in zip(*map(shard["records"].get, COLUMNS[:5]), strict=True)
+    )
+    unusable = [*header["unusable"], *(bad for shard in shards for bad in shard["unusable"])]
+    return Manifest(
+        videos,
+        tuple(header["classes"]),
+        tuple(BadVideo(path, reason) for path, reason in unusable),
+        header["directional"],
+        tuple(header["mirrored"]),
+    )

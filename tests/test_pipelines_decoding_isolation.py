@@ -1,0 +1,276 @@
+"""Decoding in processes of their own: the same frames, and whatever a process does is one bad video."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ramp_videos
+
+from pipelines.bad_video import BadVideo
+from pipelines.decoding import isolation
+from pipelines.decoding.decode import Limits, decode_frames, inspect
+from pipelines.decoding.isolation import IsolatedDecoder
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs limits as POSIX has them")
+
+ROOT = Path(__file__).parents[1]
+# A child that serves as it should, but for sources with certain names.
+MISCHIEF = """
+import os, signal, sys, time
+from pipelines.decoding import child
+def decode(source, *args, decode_frames=child.decode_frames, **options):
+    if "crash" in source:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if "hang" in source:
+        time.sleep(60)
+    if "exit" in source:
+        os._exit(3)
+    if "print" in source:
+        print('["frames", [1, 1, 1, 3]]', flush=True)
+    return decode_frames(source, *args, **options)
+child.decode_frames = decode
+child.serve(float(sys.argv[1]), int(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def mischief(monkeypatch):
+    def command(timeout_seconds, memory_bytes):
+        return [sys.executable, "-c", MISCHIEF, str(timeout_seconds), str(memory_bytes)]
+
+    monkeypatch.setattr(isolation, "_command", command)
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    with IsolatedDecoder(workers=2) as decoder:
+        yield decoder
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return ramp_videos.write(tmp_path_factory.mktemp("ramp") / "v.mp4", options={"g": "10"})
+
+
+@pytest.mark.parametrize("short_side", [None, 32])
+@pytest.mark.parametrize("kind", ["path", "Path", "bytes"])
+def test_the_frames_are_those_of_a_decoder_in_the_process(decoder, video, kind, short_side):
+    source = {"path": str, "Path": Path, "bytes": lambda path: Path(path).read_bytes()}[kind](video)
+    times = []
+    frames = decoder(source, lambda seconds: times.append(seconds) or [len(seconds) - 1, 3, 3], short_side)
+    np.testing.assert_array_equal(frames, decode_frames(source, [39, 3, 3], short_side))
+    np.testing.assert_allclose(times[0], np.arange(40) / 25)
+    assert decoder.inspect(source) == inspect(source)
+
+
+def test_sources_of_other_kinds(decoder, tmp_path):
+    folder = ramp_videos.write_folder(tmp_path / "folder", 3)
+    assert ramp_videos.numbers(decoder(folder, [2, 0])) == [2, 0]
+    times = []
+    decoder(folder, lambda seconds: times.append(seconds) or [0], folder_fps=2)
+    np.testing.assert_array_equal(times[0], [0, 0.5, 1])
+    wrong_index = ramp_videos.write_with_repeated_picture(tmp_path)  # Asks twice: 41 pictures, then 40.
+    frames = decoder(wrong_index, lambda seconds: times.append(seconds) or [17, 3])
+    assert list(map(len, times[1:])) == [41, 40]
+    assert ramp_videos.numbers(frames) == [17, 3]
+
+
+def test_a_relative_path_is_that_of_the_parent(decoder, video, monkeypatch):
+    assert len(decoder(video, [0])) == 1  # The child is there, in another directory.
+    monkeypatch.chdir(Path(video).parent)
+    assert ramp_videos.numbers(decoder("v.mp4", [7])) == [7]
+    with pytest.raises(BadVideo, match=r"^w\.mp4: there is no such file"):
+        decoder("w.mp4", [0])
+
+
+def test_bad_videos_wrong_numbers_and_errors_of_the_caller_stay_what_they_are(decoder, video):
+    def fail(seconds):
+        raise ZeroDivisionError
+
+    with pytest.raises(BadVideo, match="<bytes>: not a video"):
+        decoder(b"This is a page that says 404.", [0])
+    with pytest.raises(BadVideo, match="40 frames are above the limit of 39"):
+        decoder.inspect(video, limits=Limits(frames=39))
+    with pytest.raises(ValueError, match=r"Expected .*\[0, 40\).*Received .*Try"):
+        decoder(video, [40])
+    with pytest.raises(ValueError, match="Expected a short side"):
+        decoder(video, [0], short_side=0)
+    with pytest.raises(ZeroDivisionError):
+        decoder(video, fail)
+    assert ramp_videos.numbers(decoder(video, [1])) == [1]
+
+
+def test_many_threads_share_few_processes(decoder, video):
+    choices = np.random.default_rng(0).integers(40, size=(40, 3))
+    with ThreadPoolExecutor(6) as pool:
+        decoded = list(pool.map(lambda choice: ramp_videos.numbers(decoder(video, choice)), choices))
+    np.testing.assert_array_equal(decoded, choices)
+
+
+@pytest.mark.parametrize(
+    "name, reason",
+    [
+        ("crash", r"crashed \(SIGSEGV\)"),
+        ("exit", r"crashed \(status 3\)"),
+        ("hang", r"more than 1\.5 seconds"),
+    ],
+)
+def test_what_a_process_dies_of_is_one_bad_video(mischief, video, tmp_path, name, reason):
+    path = str(tmp_path / name)
+    with IsolatedDecoder(workers=2, timeout_seconds=1.5) as decoder, ThreadPoolExecutor(4) as pool:
+        decoder(video, [0])
+        others = [pool.submit(decoder, video, [number]) for number in range(10)]
+        with pytest.raises(BadVideo, match=reason) as raised:
+            decoder(path, [0])
+        others += [pool.submit(decoder, video, [number]) for number in range(10, 20)]
+        assert [ramp_videos.numbers(other.result())[0] for other in others] == list(range(20))
+    assert raised.value.path == path
+
+
+def test_a_process_that_died_while_it_waited_harms_nobody(video):
+    before = children(os.getpid())
+    with IsolatedDecoder(workers=1) as decoder:
+        decoder(video, [0])
+        (child,) = set(children(os.getpid())) - set(before)
+        os.kill(child, signal.SIGKILL)
+        while Path(f"/proc/{child}/stat").read_text().split()[2] != "Z":
+            time.sleep(0.01)
+        assert ramp_videos.numbers(decoder(video, [5])) == [5]
+
+
+def test_what_is_printed_does_not_get_between_the_answers(mischief, video, tmp_path):
+    os.link(video, tmp_path / "print.mp4")
+    with IsolatedDecoder(workers=1) as decoder:
+        assert ramp_videos.numbers(decoder(tmp_path / "print.mp4", [5])) == [5]
+
+
+def test_the_memory_of_a_process_is_limited(video):
+    with IsolatedDecoder(workers=1, memory_bytes=2**30) as decoder:
+        with pytest.raises(BadVideo, match="more memory than there is"):
+            decoder(video, [0] * 100_000)
+        assert len(decoder(video, [0])) == 1
+
+
+SECONDS = [b'["seconds", 2]\n', np.arange(2.0).tobytes()]
+LIES = {
+    "no JSON": [b"hello\n"],
+    "no list": [b'{"seconds": 3}\n'],
+    "no kind": [b'["pickle", 3]\n'],
+    "deep": [b"[" * 50_000 + b"\n"],
+    "long": [b" " * (2**16 + 9) + b"\n"],
+    "not its turn": [b'["facts", [1, 1.0, 1, 1, "h264"]]\n'],
+    "too many frames": [b'["seconds", 1000000000000]\n'],
+    "a count that is a word": [b'["seconds", "2"]\n'],
+    "times that are no numbers": [SECONDS[0], np.array([0, np.nan]).tobytes()],
+    "times that go back": [SECONDS[0], np.array([0.0, -1.0]).tobytes()],
+    "times above the limit": [SECONDS[0], np.array([0.0, 1e9]).tobytes()],
+    "more frames than asked": [*SECONDS, b'["frames", [2, 32, 32, 3]]\n', bytes(2 * 32 * 32 * 3)],
+    "four channels": [*SECONDS, b'["frames", [1, 32, 32, 4]]\n', bytes(32 * 32 * 4)],
+    "frames of another size": [*SECONDS, b'["frames", [1, 16, 32, 3]]\n', bytes(16 * 32 * 3)],
+    "giants": [*SECONDS, b'["frames", [1, 32, 1000000000, 3]]\n'],
+    "negative": [*SECONDS, b'["frames", [1, -32, -32, 3]]\n'],
+    "no shape": [*SECONDS, b'["frames", 3]\n'],
+}
+
+
+def saying(answers, end=""):
+    script = f"import os, sys, time\nsys.stdin.buffer.readline()\nos.write(1, {b''.join(answers)!r})\n{end}"
+    return lambda *limits: [sys.executable, "-c", script]
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_process_that_lies_is_ended(monkeypatch, name):
+    before = children(os.getpid())
+    monkeypatch.setattr(isolation, "_command", saying(LIES[name], "time.sleep(0.3)"))
+    with IsolatedDecoder(workers=1) as decoder, pytest.raises(BadVideo, match="answers nonsense"):
+        decoder("v.mp4", [1], short_side=32)
+    assert children(os.getpid()) == before
+
+
+def test_a_process_that_breaks_off_is_a_bad_video(monkeypatch):
+    answers = [*SECONDS, b'["frames", [1, 32, 32, 3]]\n', bytes(100)]
+    monkeypatch.setattr(isolation, "_command", saying(answers))
+    with IsolatedDecoder(workers=1) as decoder, pytest.raises(BadVideo, match="broke off"):
+        decoder("v.mp4", [1])
+
+
+@pytest.mark.parametrize(
+    "facts", [[1, 25.0, 0, 5, "h264"], [1, "25", 5, 5, "h264"], [1, float("nan"), 5, 5, "x"], 7]
+)
+def test_facts_are_checked(monkeypatch, facts):
+    monkeypatch.setattr(isolation, "_command", saying([json.dumps(["facts", facts]).encode() + b"\n"]))
+    with IsolatedDecoder(workers=1) as decoder, pytest.raises(BadVideo, match="nonsense"):
+        decoder.inspect("v.mp4")
+
+
+def children(process):
+    """Returns the processes whose parent is `process`, the dead that it has not asked about left out."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if int(parent) == process and state != "Z":
+            found.append(int(path.parent.name))
+    return sorted(found)
+
+
+def test_processes_start_when_needed_and_end_with_the_decoder(video):
+    before = children(os.getpid())
+    decoder = IsolatedDecoder(workers=3)
+    assert children(os.getpid()) == before
+    decoder(video, [0])
+    decoder(video, [1])
+    (child,) = set(children(os.getpid())) - set(before)
+    assert os.getpgid(child) != os.getpgid(0)  # An interrupt from the keyboard does not reach it.
+    decoder.close()
+    assert children(os.getpid()) == before
+    with pytest.raises(RuntimeError, match=r"Expected an open decoder.*Received .*Try"):
+        decoder(video, [0])
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_no_process_outlives_a_parent_that_is_killed(video, tmp_path, busy):
+    script = f"""
+import sys, threading, time
+from pipelines.decoding import isolation
+mischief = {MISCHIEF!r}
+isolation._command = lambda *limits: [sys.executable, "-c", mischief, *map(str, limits)]
+decoder = isolation.IsolatedDecoder(workers=1, timeout_seconds=1)
+decoder({video!r}, [0])
+if {busy}:
+    threading.Thread(target=decoder, args=("hang", [0])).start()
+    time.sleep(0.2)
+print("ready", flush=True)
+time.sleep(60)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout.readline() == "ready\n"
+    (child,) = children(parent.pid)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{child}").exists() and Path(f"/proc/{child}/stat").read_text().split()[2] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_process_loads_no_more_than_it_needs():
+    command = "import json, sys, pipelines.decoding.isolation; print(json.dumps(sorted(sys.modules)))"
+    process = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, check=True)
+    assert {"tensorflow", "keras", "tqdm", "pickle"} & set(json.loads(process.stdout)) <= {"pickle"}
+
+
+@pytest.mark.parametrize("options", [{"workers": 0}, {"workers": 1, "timeout_seconds": 0}])
+def test_impossible_arguments_are_refused(options):
+    with pytest.raises(ValueError, match=r"Expected .*Received .*Try"):
+        IsolatedDecoder(**options)
