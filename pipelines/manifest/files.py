@@ -8,6 +8,7 @@ import os
 from pipelines.bad_video import BadVideo
 from pipelines.manifest.lines import WRITERS, read_lines
 from pipelines.manifest.rows import Malformed, header_fields, short, video_fields
+from pipelines.whole_files import whole_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,17 +123,13 @@ def write_manifest(path, manifest):
         {"path": os.path.join(here, video.path).removeprefix(below)} | video_fields(video, manifest.classes)
         for video in manifest.videos
     )
-    target = os.path.realpath(path)  # Where a link leads; the link stays.
-    with open(f"{target}.partial", "w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         try:
             write(file, json.dumps(header), rows)
         except UnicodeEncodeError as error:
             raise ValueError(
                 f"Expected paths in UTF-8 for {path}. Received {short(error.object)}. Try: a .jsonl file."
             ) from None
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(f"{target}.partial", target)
 
 
 class Listings(dict):
