@@ -158,7 +158,8 @@ def test_far_files_go_through_tensorflow(folder):
     for written in (True, False):
         with pytest.raises(RuntimeError, match="stop"), whole_file(path) as partial:
             if written:
-                gfile.GFile(partial, "w").close()
+                with gfile.GFile(partial, "w") as file:
+                    file.write("ne")
             raise RuntimeError("stop")
     with pytest.raises(tf.errors.NotFoundError), whole_file(path):
         pass
