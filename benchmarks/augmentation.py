@@ -13,8 +13,8 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from pipelines.augmenting import colour, rand_augment
-from pipelines.augmenting import crops as augment
+from pipelines.augmenting import colour, crops, erasing, flips, rand_augment
+from pipelines.dataset.clip_format import normalise
 
 FRAMES, HEIGHT, WIDTH, SIZE = 8, 256, 340, 224
 MEAN, STD = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
@@ -32,20 +32,20 @@ def clip(height=HEIGHT, width=WIDTH):
 def training(frames, seed):
     """Returns what a clip goes through in training: multi-scale crop, flip, normalise."""
     seeds = tf.random.split(seed, 2)
-    pixels, _ = augment.random_flip(augment.multi_scale_crop(frames, SIZE, seeds[0]), seeds[1])
-    return augment.normalise(pixels, MEAN, STD)
+    pixels, _ = flips.random_flip(crops.multi_scale_crop(frames, SIZE, seeds[0]), seeds[1])
+    return normalise(pixels, MEAN, STD)
 
 
 def operations():
     """Returns {name: function (clip, seed) -> clip}, for every operation on a whole clip."""
     table = {
         "multi_scale_crop + flip + normalise": training,
-        "multi_scale_crop": lambda frames, seed: augment.multi_scale_crop(frames, SIZE, seed),
-        "scale_jitter_crop": lambda frames, seed: augment.scale_jitter_crop(frames, SIZE, seed),
-        "random_resized_crop": lambda frames, seed: augment.random_resized_crop(frames, SIZE, seed),
-        "random_flip": lambda frames, seed: augment.random_flip(frames, seed)[0],
-        "random_erasing, always": lambda frames, seed: augment.random_erasing(frames, seed, probability=1),
-        "normalise": lambda frames, seed: augment.normalise(frames, MEAN, STD),
+        "multi_scale_crop": lambda frames, seed: crops.multi_scale_crop(frames, SIZE, seed),
+        "scale_jitter_crop": lambda frames, seed: crops.scale_jitter_crop(frames, SIZE, seed),
+        "random_resized_crop": lambda frames, seed: crops.random_resized_crop(frames, SIZE, seed),
+        "random_flip": lambda frames, seed: flips.random_flip(frames, seed)[0],
+        "random_erasing, always": lambda frames, seed: erasing.random_erasing(frames, seed, probability=1),
+        "normalise": lambda frames, seed: normalise(frames, MEAN, STD),
         "colour_jitter": colour.colour_jitter,
         "rand_augment": rand_augment.rand_augment,
     }

@@ -48,21 +48,22 @@ def decoding(rounds):
 def training(manifest, sample, epochs=1, **options):
     """Returns the training batches of a manifest, and its account."""
     from pipelines.account import Account
-    from pipelines.augmenting import crops as augment
+    from pipelines.augmenting import crops
+    from pipelines.augmenting.resizing import scale_short_side
     from pipelines.dataset import ClipFormat, training_clips
+    from pipelines.order import Schedule
     from pipelines.video_files import VideoFiles
 
     account = Account(manifest)
     batches = training_clips(
-        VideoFiles(manifest, account, short_side=256),
+        VideoFiles(manifest),
         ClipFormat(CLIP_FRAMES, SIZE, (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)),
+        Schedule(len(manifest), BATCH, epochs),
         sample=sample,
-        transform=functools.partial(augment.multi_scale_crop, size=SIZE),
+        transform=functools.partial(crops.multi_scale_crop, size=SIZE),
         flip=True,
-        batch_size=BATCH,
-        epochs=epochs,
-        seed=0,
         account=account,
+        scale=functools.partial(scale_short_side, size=256),
         **options,
     )
     return batches, account
@@ -102,8 +103,8 @@ def augmentation(rounds):
     """How much longer training batches take than batches of the same frames, decoded and no more."""
     import tensorflow as tf
 
-    from pipelines.account import Account
     from pipelines.clips import dense_training_clip, segment_training_clip
+    from pipelines.dataset.fetching import fetch
     from pipelines.order import Order
     from pipelines.video_files import VideoFiles
 
@@ -111,12 +112,12 @@ def augmentation(rounds):
     with tempfile.TemporaryDirectory() as directory:
         manifest = one_video(directory, times)
         order = Order(times, times, seed=0)
-        source = VideoFiles(manifest, Account(manifest), short_side=256)
+        source = VideoFiles(manifest)
         for name, sample in (("whole", segment_training_clip), ("window", dense_training_clip)):
 
             def frames(number, sample=sample):
                 draws = order.draws(number, 0, CLIP_FRAMES)
-                return source.fetch(number, lambda n, drawn: sample(n, CLIP_FRAMES, drawn), draws)[1]
+                return fetch(source, number, lambda n, drawn: sample(n, CLIP_FRAMES, drawn), draws)[1]
 
             decoded = tf.data.Dataset.range(times).map(frames, num_parallel_calls=1).batch(BATCH).prefetch(1)
             clips, _ = training(manifest, sample, workers=1)

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.clips import segment_training_clip
+from pipelines.decoding.decode import Clip
 from pipelines.manifest import Label, Video
 from pipelines.records.shards import Settings, Shard, write_index, write_shard
 from pipelines.records.source import open_records
@@ -42,8 +43,10 @@ def write_records(directory, frames):
         (records, mean bytes of a frame).
     """
 
-    def decode(source, choose, short_side=None):
-        return frames[choose(np.arange(len(frames)) / 5) if callable(choose) else choose]
+    def decode(source, choose, transform):
+        seconds = np.arange(len(frames)) / 5
+        chosen = choose(seconds)
+        return Clip([transform(frame) for frame in frames[chosen]], seconds[chosen])
 
     videos = (Video("scene", (Label(0),)),) * RECORDS
     shard = Shard(os.path.join(directory, "x-00000-of-00001.tfrecord"), videos, Settings())
@@ -72,7 +75,7 @@ def clips_per_second(data):
     clips = iter(data)
     next(clips)
     start = time.perf_counter()
-    for ok, frames, _ in clips:
+    for ok, frames, *_ in clips:
         if not ok or frames.shape[0] != CLIP_FRAMES:
             raise ValueError(f"Expected {CLIP_FRAMES} frames. Received {frames.shape}. Try: whole records.")
     return CLIPS / (time.perf_counter() - start)

@@ -3,8 +3,9 @@
 import collections
 import csv
 import logging
-import os
 import threading
+
+from pipelines.whole_files import whole_file
 
 _logger = logging.getLogger(__name__)
 
@@ -44,6 +45,10 @@ class Account:
         replaced = f", {self._replaced_clips} clips replaced" if self._replaced_clips else ""
         return f"{len(self)} of {self._num_videos} videos{replaced}"
 
+    def path(self, row):
+        """Returns the path of a row."""
+        return self._manifest.videos[row].path
+
     def add(self, row, bad):
         """Enters a row of the manifest as bad, with its `BadVideo`; warns once of each file."""
         with self._lock:
@@ -79,7 +84,7 @@ class Account:
         raise TooManyBadVideos(
             f"Expected {expected if self._max_bad_fraction < 1 else 'a readable video'}. Received "
             f"{len(self)} of {self._num_videos} videos, among them:{examples}\n"
-            "Try: repair or remove them, or allow more with --max_bad_fraction."
+            "Try: repair or remove them, or a larger max_bad_fraction."
         )
 
     def summary(self):
@@ -110,11 +115,12 @@ class Account:
 
     def write(self, path):
         """Writes the bad videos as CSV (`path,reason`), whole or not at all."""
-        partial = f"{path}.partial"
-        # Names of files need not be UTF-8.
-        with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with (
+            whole_file(path) as partial,
+            # Names of files need not be UTF-8.
+            open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             csv.writer(file).writerows([("path", "reason"), *self.reasons().items()])
-        os.replace(partial, path)
 
 
 def _warn(bad):

@@ -17,3 +17,8 @@ class BadVideo(Exception):
 
 class Unusable(Exception):
     """The reason for a `BadVideo`, raised where the path is not known."""
+
+    @property
+    def reason(self):
+        """What is wrong, in words for a person."""
+        return str(self)

@@ -16,7 +16,33 @@ integers and with TensorFlow's, in graphs too, and give both the same numbers.
 import numpy as np
 import tensorflow as tf
 
+from pipelines.bad_video import Unusable
+
 SHORT = ("loop", "hold")
+
+
+def frame_chooser(sample, start=None, end=None, fps=0.0):
+    """Returns the function by which a decoder learns which frames make a clip.
+
+    Args:
+        sample: Function from the number of frames among which it may choose to integers below it, of any
+            shape, such as the sampling functions below.
+        start: As for `candidates`.
+        end: As for `candidates`.
+        fps: As for `candidates`.
+
+    Returns:
+        Function from `seconds`, see `candidates`, to frame numbers [T]. It raises `Unusable` if the video has
+        no frame between `start` and `end`.
+    """
+
+    def choose(seconds):
+        frames = candidates(seconds, start, end, fps)
+        if not len(frames):
+            raise Unusable(f"no frame between {start} and {end} s")
+        return frames[np.ravel(sample(len(frames)))]
+
+    return choose
 
 
 def candidates(seconds, start=None, end=None, fps=0.0):

@@ -15,7 +15,7 @@ def check_flip(manifest, flip):
     if flip and manifest.directional and not manifest.mirrored:
         raise ValueError(
             "Expected no flips, or a map of the labels that they change, as this data set names directions. "
-            "Received flip=True and no map. Try: flip=False (--noflip), or `mirrored` in the manifest."
+            "Received flip=True and no map. Try: flip=False, or `mirrored` in the manifest."
         )
 
 

@@ -1,13 +1,73 @@
 """Which video comes when, and what is drawn for it: pure functions of (seed, epoch, index)."""
 
+import dataclasses
+import functools
+
 import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How many steps a training has, and which videos each of them shows.
+
+    Attributes:
+        num_videos: Number N of videos.
+        batch_size: Clips in a batch B, over all devices.
+        epochs: Number of epochs.
+        seed: Integer in [0, 2^31).
+        repeats: Clips of each video in a batch (repeated augmentation, Hoffer et al. 2020): the same frames,
+            each clip with a transform of its own. An epoch has as many times more steps.
+
+    Raises:
+        ValueError: There are fewer videos than a batch shows, or `batch_size` is no multiple of `repeats`.
+    """
+
+    num_videos: int
+    batch_size: int
+    epochs: int
+    seed: int = 0
+    repeats: int = 1
+
+    def __post_init__(self):
+        if self.repeats < 1 or self.batch_size % self.repeats:
+            multiple = self.batch_size // max(1, self.repeats) * self.repeats or max(1, self.repeats)
+            raise ValueError(
+                "Expected batch_size to be a multiple of repeats. Received "
+                f"batch_size={self.batch_size}, repeats={self.repeats}. Try: batch_size={multiple}."
+            )
+        if self.num_videos < self.videos_per_step:
+            most = max(1, self.num_videos) * self.repeats
+            raise ValueError(
+                f"Expected at least {self.videos_per_step} training videos for batch_size={self.batch_size}. "
+                f"Received {self.num_videos}. Try: batch_size={most} or less."
+            )
+
+    @property
+    def videos_per_step(self):
+        """Number of videos in a batch."""
+        return self.batch_size // self.repeats
+
+    @property
+    def steps_per_epoch(self):
+        """Number of whole batches in an epoch."""
+        return self.num_videos // self.videos_per_step
+
+    @property
+    def steps(self):
+        """Number of batches in all epochs."""
+        return self.epochs * self.steps_per_epoch
+
+    @functools.cached_property
+    def order(self):
+        """The `Order` of the clips."""
+        return Order(self.num_videos, self.steps_per_epoch * self.videos_per_step, self.seed)
 
 
 class Order:
     """The order of a run's clips, and the source of all that is random in them.
 
-    Methods take the number of a clip, counted from 0 over all epochs, and inside graphs or outside of
-    them give the same.
+    Methods take the index of a clip, counted from 0 over all epochs, and return the same inside graphs and
+    outside of them.
 
     Args:
         num_videos: Number N of videos.
@@ -18,41 +78,41 @@ class Order:
     def __init__(self, num_videos, videos_per_epoch, seed):
         self.num_videos, self.videos_per_epoch, self.seed = num_videos, videos_per_epoch, seed
 
-    def row(self, number, attempt):
+    def row(self, index, attempt):
         """Returns the video of a clip, in [0, N).
 
-        At attempt 0 it is the clip's place in a permutation that each epoch has anew; later ones, each a
-        draw of its own, take the place of bad videos.
+        At attempt 0 it is the clip's place in a permutation, and each epoch has another permutation. Later
+        attempts, each with a draw of its own, take the place of bad videos.
         """
-        epoch, index = self._place(number)
+        epoch, place = self._place(index)
         return tf.cond(
             tf.equal(attempt, 0),
             lambda: tf.random.experimental.index_shuffle(
-                index, tf.stack([tf.constant(self.seed, tf.int64), epoch]), self.num_videos - 1
+                place, tf.stack([tf.constant(self.seed, tf.int64), epoch]), self.num_videos - 1
             ),
             lambda: tf.random.stateless_uniform(
-                [], self._seeds(number, attempt)[0], maxval=self.num_videos, dtype=tf.int64
+                [], self._seeds(index, attempt)[0], maxval=self.num_videos, dtype=tf.int64
             ),
         )
 
-    def draws(self, number, attempt, count):
+    def draws(self, index, attempt, count):
         """Returns int64 [count], uniform in [0, 2^31), for the choice of frames."""
-        seed = self._seeds(number, attempt)[1]
+        seed = self._seeds(index, attempt)[1]
         return tf.random.stateless_uniform([count], seed, maxval=2**31, dtype=tf.int64)
 
-    def pixel_seed(self, number):
+    def pixel_seed(self, index):
         """Returns int32 [2], for crops, flips and colours."""
-        return self._seeds(number, 0)[2]
+        return self._seeds(index, 0)[2]
 
-    def mix_seed(self, number):
+    def mix_seed(self, index):
         """Returns int32 [2], for mixing the batch that begins with this clip."""
-        return self._seeds(number, 0)[3]
+        return self._seeds(index, 0)[3]
 
-    def _place(self, number):
-        number = tf.cast(number, tf.int64)
-        return number // self.videos_per_epoch, number % self.videos_per_epoch
+    def _place(self, index):
+        index = tf.cast(index, tf.int64)
+        return index // self.videos_per_epoch, index % self.videos_per_epoch
 
-    def _seeds(self, number, attempt):
-        epoch, index = (tf.cast(part, tf.int32) for part in self._place(number))
-        seed = tf.random.fold_in(tf.stack([self.seed, epoch]), index)
+    def _seeds(self, index, attempt):
+        epoch, place = (tf.cast(part, tf.int32) for part in self._place(index))
+        seed = tf.random.fold_in(tf.stack([self.seed, epoch]), place)
         return tf.random.split(tf.random.fold_in(seed, attempt), 4)  # [4, 2]

@@ -21,6 +21,8 @@ import zlib
 import av
 import numpy as np
 
+from pipelines.whole_files import whole_file
+
 # The partner of each motion is the same scene with time reversed: (motion, direction of time).
 MOTIONS = {
     "moving left": ("horizontal", -1),
@@ -186,15 +188,13 @@ def _convex_distance(vertices, u, v):
 
 def write_video(path, frames, fps):
     """Writes uint8 frames [T, H, W, 3] (even H and W) as an H.264 file, whole or not at all."""
-    partial = f"{path}.partial"
-    with av.open(partial, "w", format="mp4") as container:
+    with whole_file(path) as partial, av.open(partial, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "crf": "20"})
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
         stream.thread_count = 1
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
-    os.replace(partial, path)
 
 
 def write_dataset(output, train=1600, val=240, level="easy", seed=0, workers=None):

@@ -3,21 +3,21 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from resizing import assert_rounded, resized
 
-from pipelines.augmenting import colour, rand_augment
-from pipelines.augmenting import crops as augment
+from pipelines.augmenting import colour, crops, erasing, flips, rand_augment
 
 SCALES = (1.0, 0.875, 0.75, 0.66)
 ANY_CLIP = [tf.TensorSpec((None, None, None, 3), tf.uint8), tf.TensorSpec((2,), tf.int32)]
 
 # Every operation on a clip as function (clip, seed) -> clip.
 OPERATIONS = {
-    "multi_scale_crop": lambda clip, seed: augment.multi_scale_crop(clip, 16, seed),
-    "scale_jitter_crop": lambda clip, seed: augment.scale_jitter_crop(clip, 16, seed, (20, 30)),
-    "random_resized_crop": lambda clip, seed: augment.random_resized_crop(clip, 16, seed),
-    "random_flip": lambda clip, seed: augment.random_flip(clip, seed)[0],
-    "erasing with noise": lambda clip, seed: augment.random_erasing(clip, seed, 0.8),
-    "erasing with a colour": lambda clip, seed: augment.random_erasing(
+    "multi_scale_crop": lambda clip, seed: crops.multi_scale_crop(clip, 16, seed),
+    "scale_jitter_crop": lambda clip, seed: crops.scale_jitter_crop(clip, 16, seed, (20, 30)),
+    "random_resized_crop": lambda clip, seed: crops.random_resized_crop(clip, 16, seed),
+    "random_flip": lambda clip, seed: flips.random_flip(clip, seed)[0],
+    "erasing with noise": lambda clip, seed: erasing.random_erasing(clip, seed, 0.8),
+    "erasing with a colour": lambda clip, seed: erasing.random_erasing(
         clip, seed, 0.8, colour=(9, 99, 199.6)
     ),
     "colour_jitter": colour.colour_jitter,
@@ -32,25 +32,6 @@ def ramp(num_frames, height, width):
     frames[..., 1] = np.arange(width)
     frames[..., 2] = np.arange(num_frames)[:, None, None]
     return frames
-
-
-def resized(box, height, width):
-    """Bilinear interpolation of [T, H, W, C] between the centres of pixels, in float64."""
-    for axis, length in ((1, height), (2, width)):
-        sides = box.shape[axis]
-        place = np.clip((np.arange(length) + 0.5) * sides / length - 0.5, 0, sides - 1)
-        low = np.floor(place).astype(int)
-        share = (place - low).reshape(-1, *[1] * (3 - axis))
-        high = np.take(box, np.minimum(low + 1, sides - 1), axis).astype(float)
-        box = np.take(box, low, axis).astype(float) * (1 - share) + high * share
-    return box
-
-
-def assert_rounded(levels, exact):
-    """Checks that uint8 levels are exact numbers, rounded; a half may go either way."""
-    levels = np.asarray(levels)
-    assert levels.dtype == np.uint8
-    assert np.abs(levels - exact).max() <= 0.5 + 1e-3
 
 
 def draw(function, seeds):
@@ -82,7 +63,7 @@ def tsn_boxes(height, width, size):
 
 
 def multi_scale_boxes(height, width, size, draws):
-    corners, extents = draw(lambda seed: augment.multi_scale_box((height, width), size, seed), draws)
+    corners, extents = draw(lambda seed: crops.multi_scale_box((height, width), size, seed), draws)
     return [tuple(box) for box in np.concatenate([corners, extents], axis=1).tolist()]
 
 
@@ -111,12 +92,12 @@ def test_a_box_never_exceeds_the_frame():
 def test_scales_are_multiplied_as_in_python():
     # In single precision 0.7 * 90 is 63.
     assert int(0.7 * 90) == 62
-    _, extents = draw(lambda seed: augment.multi_scale_box((90, 90), 20, seed, (0.7,)), 1)
+    _, extents = draw(lambda seed: crops.multi_scale_box((90, 90), 20, seed, (0.7,)), 1)
     assert extents.tolist() == [[62, 62]]
 
 
 def test_scale_jitter_boxes_are_squares_of_every_scale_at_every_place():
-    corners, extents = draw(lambda seed: augment.scale_jitter_box((96, 100), 32, seed, (40, 44)), 1500)
+    corners, extents = draw(lambda seed: crops.scale_jitter_box((96, 100), 32, seed, (40, 44)), 1500)
     assert (extents[:, 0] == extents[:, 1]).all()
     lengths, counts = np.unique(extents[:, 0], return_counts=True)
     assert lengths.tolist() == sorted(round(32 * 96 / short) for short in range(40, 45))
@@ -129,7 +110,7 @@ def test_scale_jitter_boxes_are_squares_of_every_scale_at_every_place():
 
 def test_a_scale_jitter_shorter_than_the_crop_is_refused():
     with pytest.raises(ValueError, match=r"Received short_sides=\(200, 320\), size=224.*Try: .*\(224, 280\)"):
-        augment.scale_jitter_box((256, 340), 224, (0, 0), (200, 320))
+        crops.scale_jitter_box((256, 340), 224, (0, 0), (200, 320))
 
 
 def first_box(draws, height, width, area, aspect):
@@ -147,7 +128,7 @@ def first_box(draws, height, width, area, aspect):
 @pytest.mark.parametrize("height, width", [(60, 80), (80, 60), (20, 200)])
 def test_random_resized_boxes_are_the_first_drawn_ones_that_fit(height, width):
     area, aspect = (0.08, 1.25), (3 / 4, 4 / 3)
-    corners, extents = draw(lambda seed: augment.random_resized_box((height, width), seed), 200)
+    corners, extents = draw(lambda seed: crops.random_resized_box((height, width), seed), 200)
     short, missing = min(height, width), 0
     for number, box in enumerate(np.concatenate([corners, extents], axis=1).tolist()):
         draws = tf.random.stateless_uniform([10, 4], (7, number)).numpy()
@@ -162,7 +143,7 @@ def test_random_resized_boxes_are_the_first_drawn_ones_that_fit(height, width):
 
 @pytest.mark.parametrize("name, least, largest", [("area", 0, 1), ("area", 0.5, 0.4), ("aspect", -1, 1)])
 def test_empty_ranges_are_refused(name, least, largest):
-    for box in (augment.random_resized_box, augment.erasing_box):
+    for box in (crops.random_resized_box, erasing.erasing_box):
         with pytest.raises(ValueError, match=rf"Received {name}=\({least}, {largest}\). Try: {name}="):
             box((60, 80), (0, 0), **{name: (least, largest)})
 
@@ -175,9 +156,9 @@ def test_every_pixel_of_a_crop_can_be_told_from_its_box(name):
         seed = tf.constant([5, number])
         # The box of a random resized crop does not depend on the size.
         between = [] if name == "random_resized" else [40]
-        box = getattr(augment, f"{name}_box")((64, 100), *between, seed, *arguments)
+        box = getattr(crops, f"{name}_box")((64, 100), *between, seed, *arguments)
         (top, left), (height, width) = (part.numpy() for part in box)
-        clip = getattr(augment, f"{name}_crop")(frames, 40, seed, *arguments)
+        clip = getattr(crops, f"{name}_crop")(frames, 40, seed, *arguments)
         exact = resized(frames[:, top : top + height, left : left + width], 40, 40)
         assert_rounded(clip, exact)
         np.testing.assert_array_equal(clip[..., 2], np.broadcast_to([[[0]], [[1]], [[2]]], clip.shape[:3]))
@@ -185,42 +166,12 @@ def test_every_pixel_of_a_crop_can_be_told_from_its_box(name):
     assert len(sizes) > 3
 
 
-def test_a_box_of_the_wanted_size_is_cut_as_it_is():
-    frames = np.random.default_rng(0).integers(0, 256, (2, 30, 40, 3), dtype=np.uint8)
-    clip = augment.crop_and_resize(frames, (3, 5), (16, 16), 16)
-    np.testing.assert_array_equal(clip, frames[:, 3:19, 5:21])
-    # Wide enough, but not high enough.
-    clip = augment.crop_and_resize(frames, (3, 5), (8, 16), 16)
-    assert_rounded(clip, resized(frames[:, 3:11, 5:21], 16, 16))
-
-
-@pytest.mark.parametrize("level", [0, 255])
-def test_resizing_keeps_within_the_range_of_grey_levels(level):
-    frames = np.full((1, 50, 70, 3), level, np.uint8)
-    for size in (20, 49, 90):
-        assert (augment.multi_scale_crop(frames, size, (0, 0)).numpy() == level).all()
-
-
-def test_the_middle_of_a_box_stays_in_the_middle():
-    clip = augment.crop_and_resize(ramp(1, 60, 90), (10, 20), (30, 40), 16).numpy().astype(float)
-    assert clip[0, [7, 8], 0, 0].mean() == pytest.approx(10 + 30 / 2 - 0.5, abs=0.5)
-    assert clip[0, 0, [7, 8], 1].mean() == pytest.approx(20 + 40 / 2 - 0.5, abs=0.5)
-
-
-@pytest.mark.parametrize("height, width, size", [(48, 70, 32), (70, 48, 60), (48, 70, 48)])
-def test_scale_short_side_keeps_the_aspect(height, width, size):
-    frames = ramp(2, height, width)
-    scaled = augment.scale_short_side(frames, size)
-    exact = [round(side * size / min(height, width)) for side in (height, width)]
-    assert_rounded(scaled, resized(frames, *exact))
-
-
 def test_about_half_of_the_clips_are_mirrored_always_whole_and_said_so():
     clip = tf.constant(ramp(4, 5, 6))
-    clips, flips = draw(lambda seed: augment.random_flip(clip, seed), 400)
-    for result, flipped in zip(clips, flips, strict=True):
+    clips, mirrored = draw(lambda seed: flips.random_flip(clip, seed), 400)
+    for result, flipped in zip(clips, mirrored, strict=True):
         np.testing.assert_array_equal(result, clip.numpy()[:, :, ::-1] if flipped else clip.numpy())
-    assert flips.dtype == bool and 150 < flips.sum() < 250
+    assert mirrored.dtype == bool and 150 < mirrored.sum() < 250
 
 
 @pytest.mark.parametrize("fill", [None, (10.0, 99.6, 200.0)])
@@ -229,8 +180,8 @@ def test_erasing_covers_the_drawn_box_and_nothing_else(fill):
     erased = 0
     for number in range(40):
         seed = tf.constant([2, number])
-        (top, left), (height, width) = (part.numpy() for part in augment.erasing_box((40, 60), seed, 0.5))
-        result = augment.random_erasing(clip, seed, 0.5, colour=fill).numpy()
+        (top, left), (height, width) = (part.numpy() for part in erasing.erasing_box((40, 60), seed, 0.5))
+        result = erasing.random_erasing(clip, seed, 0.5, colour=fill).numpy()
         box = np.s_[:, top : top + height, left : left + width]
         covered, result[box] = result[box].copy(), clip[box]
         np.testing.assert_array_equal(result, clip)
@@ -248,46 +199,10 @@ def test_erasing_covers_the_drawn_box_and_nothing_else(fill):
 
 def test_erasing_happens_as_often_as_asked():
     for probability in (0.0, 0.25, 1.0):
-        _, extents = draw(lambda seed, p=probability: augment.erasing_box((60, 80), seed, p), 400)
+        _, extents = draw(lambda seed, p=probability: erasing.erasing_box((60, 80), seed, p), 400)
         assert abs((extents[:, 0] > 0).mean() - probability) < 0.07 * (0 < probability < 1) + 1e-9
     with pytest.raises(ValueError, match=r"Received probability=1.5. Try"):
-        augment.erasing_box((60, 80), (0, 0), 1.5)
-
-
-@pytest.mark.parametrize(
-    "height, width, corners",
-    [
-        (32, 53, [(0, 0), (0, 10), (0, 21)]),
-        (53, 32, [(0, 0), (10, 0), (21, 0)]),
-        (32, 32, [(0, 0)] * 3),
-        (36, 60, [(2, 0), (2, 14), (2, 28)]),
-        (60, 36, [(0, 2), (14, 2), (28, 2)]),
-        (40, 40, [(4, 0), (4, 4), (4, 8)]),
-    ],
-)
-def test_square_crops_lie_along_the_long_side(height, width, corners):
-    frames = ramp(2, height, width)
-    views = augment.square_crops(frames, 32, 3).numpy()
-    assert views.dtype == np.uint8
-    for view, (top, left) in zip(views, corners, strict=True):
-        np.testing.assert_array_equal(view, frames[:, top : top + 32, left : left + 32])
-    np.testing.assert_array_equal(augment.square_crops(frames, 32, 1).numpy(), views[1:2])
-
-
-def test_other_numbers_of_square_crops_are_refused():
-    with pytest.raises(ValueError, match=r"Received crops=2. Try: crops=3"):
-        augment.square_crops(ramp(1, 40, 40), 32, 2)
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "float32"])
-@pytest.mark.parametrize("shape", [(2, 3, 4, 3), (2, 2, 3, 5, 3)])
-def test_normalise_works_channel_by_channel(dtype, shape):
-    clip = np.random.default_rng(0).uniform(0, 255, shape).astype(dtype)
-    result = augment.normalise(clip, (10.0, 20.0, 30.0), (2.0, 4.0, 8.0))
-    assert result.dtype == tf.float32 and result.shape == shape
-    for channel, (mean, std) in enumerate([(10, 2), (20, 4), (30, 8)]):
-        exact = (clip[..., channel].astype("float32") - mean) / std
-        np.testing.assert_allclose(result[..., channel], exact, rtol=1e-6)
+        erasing.erasing_box((60, 80), (0, 0), 1.5)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

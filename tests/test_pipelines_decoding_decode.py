@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 import ramp_videos
+from resizing import to_short_side
 
 from pipelines.bad_video import BadVideo
 from pipelines.decoding import containers
@@ -46,6 +47,10 @@ CHOICES = [
 REAL_VIDEOS = Path(__file__).parent.parent.parent / "shared" / "videos"
 
 
+def frames_of(*arguments, **options):
+    return decode_frames(*arguments, **options).frames
+
+
 @pytest.fixture(scope="module", params=FILES)
 def ramp_video(request, tmp_path_factory):
     return ramp_videos.write(tmp_path_factory.mktemp("ramp") / request.param, **FILES[request.param])
@@ -65,7 +70,7 @@ def grouped_video(request, tmp_path_factory):
 
 
 def test_all_frames_come_in_order_of_display_with_every_pixel_in_its_place(ramp_video):
-    frames = decode_frames(ramp_video, lambda seconds: range(len(seconds)))
+    frames = frames_of(ramp_video, lambda seconds: range(len(seconds)))
     assert frames.dtype == np.uint8
     assert ramp_videos.numbers(frames) == list(range(40))
     assert ramp_videos.position_error(frames) < 0.05
@@ -73,18 +78,18 @@ def test_all_frames_come_in_order_of_display_with_every_pixel_in_its_place(ramp_
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
 def test_any_choice_of_frames_is_exact(ramp_video, choice):
-    assert ramp_videos.numbers(decode_frames(ramp_video, choice)) == choice
+    assert ramp_videos.numbers(frames_of(ramp_video, choice)) == choice
 
 
 def test_random_choices_are_exact_and_the_same_from_path_bytes_and_function(ramp_video):
     generator = np.random.default_rng(0)
     for _ in range(5):
         choice = generator.integers(40, size=generator.integers(1, 9))
-        frames = decode_frames(ramp_video, choice)
+        frames = frames_of(ramp_video, choice)
         assert ramp_videos.numbers(frames) == choice.tolist()
-        np.testing.assert_array_equal(frames, decode_frames(Path(ramp_video).read_bytes(), choice))
+        np.testing.assert_array_equal(frames, frames_of(Path(ramp_video).read_bytes(), choice))
         np.testing.assert_array_equal(
-            frames, decode_frames(Path(ramp_video), lambda seconds, c=choice: c % len(seconds))
+            frames, frames_of(Path(ramp_video), lambda seconds, c=choice: c % len(seconds))
         )
 
 
@@ -92,7 +97,7 @@ def test_frames_before_the_start_of_the_edit_list_do_not_count(tmp_path):
     options = {"g": "40", "bf": "2"}
     path = ramp_videos.write(tmp_path / "cut.mp4", times=list(range(-15, 25)), options=options)
     counts = []
-    frames = decode_frames(path, lambda seconds: counts.append(len(seconds)) or [0, 12, 24])
+    frames = frames_of(path, lambda seconds: counts.append(len(seconds)) or [0, 12, 24])
     assert counts == [25]
     assert ramp_videos.numbers(frames) == [15, 27, 39]
 
@@ -105,10 +110,10 @@ def test_frames_that_lean_on_a_part_cut_off_do_not_count(tmp_path, suffix):
     cut = ramp_videos.copy_packets(
         whole, tmp_path / f"cut{suffix}", lambda number, packet: [packet] * (number >= first)
     )
-    shown = ramp_videos.numbers(decode_frames(cut, lambda seconds: range(len(seconds))))
+    shown = ramp_videos.numbers(frames_of(cut, lambda seconds: range(len(seconds))))
     assert shown == list(range(shown[0], 40)) and 1 < shown[0] < 20
     for number in range(len(shown)):
-        assert ramp_videos.numbers(decode_frames(cut, [number])) == [shown[number]]
+        assert ramp_videos.numbers(frames_of(cut, [number])) == [shown[number]]
 
 
 @pytest.mark.parametrize("choice", [[15], [30], [38], range(39)], ids=str)
@@ -122,14 +127,14 @@ def test_frames_of_vp8_that_are_stored_but_never_shown_do_not_count(tmp_path, ch
     whole = ramp_videos.write(tmp_path / "whole.webm", **FILES["vp8.webm"])
     hidden = ramp_videos.copy_packets(whole, tmp_path / "hidden.webm", hide_24)
     shown = [number for number in range(40) if number != 24]
-    assert ramp_videos.numbers(decode_frames(hidden, choice)) == [shown[number] for number in choice]
+    assert ramp_videos.numbers(frames_of(hidden, choice)) == [shown[number] for number in choice]
 
 
 def test_pictures_that_repeat_the_last_one_do_not_count(tmp_path):
     padded = ramp_videos.write_with_repeated_picture(tmp_path)
-    assert ramp_videos.numbers(decode_frames(padded, lambda seconds: range(len(seconds)))) == list(range(40))
-    assert ramp_videos.numbers(decode_frames(padded, lambda seconds: [len(seconds) - 1, 3])) == [39, 3]
-    assert ramp_videos.numbers(decode_frames(padded, [17])) == [17]
+    assert ramp_videos.numbers(frames_of(padded, lambda seconds: range(len(seconds)))) == list(range(40))
+    assert ramp_videos.numbers(frames_of(padded, lambda seconds: [len(seconds) - 1, 3])) == [39, 3]
+    assert ramp_videos.numbers(frames_of(padded, [17])) == [17]
 
 
 @pytest.mark.parametrize(
@@ -137,17 +142,22 @@ def test_pictures_that_repeat_the_last_one_do_not_count(tmp_path):
 )
 def test_the_short_side_is_scaled_and_the_aspect_kept(tmp_path, height, width, expected):
     path = ramp_videos.write(tmp_path / "v.mp4", height=height, width=width)
-    frames = decode_frames(path, [5, 30], short_side=32)
+    frames = frames_of(path, [5, 30], to_short_side(32))
     assert frames.shape == (2, *expected, 3)
     assert ramp_videos.numbers(frames) == [5, 30]
     assert ramp_videos.position_error(frames) < 0.05
-    assert decode_frames(path, [5], short_side=96).shape == (1, 3 * expected[0], 3 * expected[1], 3)
+    assert frames_of(path, [5], to_short_side(96)).shape == (1, 3 * expected[0], 3 * expected[1], 3)
 
 
 @pytest.mark.parametrize("short_side", [31, 33, 47, 63, 64, 65, 100])
 def test_the_short_side_is_exact_for_sides_that_do_not_divide(tmp_path, short_side):
     path = ramp_videos.write(tmp_path / "v.mp4", height=63, width=97, pixels="yuv444p", num_frames=2)
-    assert decode_frames(path, [0], short_side).shape == (1, short_side, round(97 * short_side / 63), 3)
+    assert frames_of(path, [0], to_short_side(short_side)).shape == (
+        1,
+        short_side,
+        round(97 * short_side / 63),
+        3,
+    )
 
 
 def groups(path):
@@ -175,14 +185,14 @@ def with_broken_groups(path, broken):
     [([33, 38], [0, 1, 2]), ([12, 15], [0, 2, 3]), ([1, 38], [1, 2]), ([5], [1, 2, 3]), ([25, 2], [1, 3])],
 )
 def test_groups_of_frames_that_hold_none_of_the_chosen_are_not_decoded(grouped_video, choice, broken):
-    frames = decode_frames(with_broken_groups(grouped_video, broken), choice)
+    frames = frames_of(with_broken_groups(grouped_video, broken), choice)
     assert ramp_videos.numbers(frames) == choice
 
 
 @pytest.mark.parametrize("group", range(4))
 def test_a_broken_group_is_a_bad_video_for_who_needs_it(grouped_video, group):
     with pytest.raises(BadVideo, match="damaged"):
-        decode_frames(with_broken_groups(grouped_video, [group]), [10 * group + 4])
+        frames_of(with_broken_groups(grouped_video, [group]), [10 * group + 4])
 
 
 @pytest.mark.parametrize("frame", [0, 1, 12, 25, 37])
@@ -193,7 +203,7 @@ def test_a_frame_that_the_decoder_had_to_make_up_is_damage(grouped_video, frame)
     generator = np.random.default_rng(0)
     data[position + size // 2 : position + size] = generator.bytes(size - size // 2)
     with pytest.raises(BadVideo, match="damaged"):
-        decode_frames(bytes(data), range(40))
+        frames_of(bytes(data), range(40))
 
 
 @pytest.mark.parametrize("fraction", [0.4, 0.6, 0.8, 0.95])
@@ -201,12 +211,12 @@ def test_a_frame_that_the_decoder_had_to_make_up_is_damage(grouped_video, frame)
 def test_a_download_that_broke_off_is_bad_whichever_frames_are_chosen(grouped_video, fraction, choice):
     data = Path(grouped_video).read_bytes()
     with pytest.raises(BadVideo, match="truncated"):
-        decode_frames(data[: int(fraction * len(data))], choice)
+        frames_of(data[: int(fraction * len(data))], choice)
 
 
 def test_a_matroska_file_that_broke_off_has_the_frames_that_are_there(tmp_path):
     data = Path(ramp_videos.write(tmp_path / "v.mkv", options={"g": "10"})).read_bytes()
-    frames = decode_frames(data[: len(data) * 2 // 3], lambda seconds: range(len(seconds)))
+    frames = frames_of(data[: len(data) * 2 // 3], lambda seconds: range(len(seconds)))
     assert 5 < len(frames) < 40
     assert ramp_videos.numbers(frames) == list(range(len(frames)))
 
@@ -249,12 +259,12 @@ def test_a_wreck_is_a_bad_video_with_its_path_and_a_reason_in_words(tmp_path, na
     if make:
         path.write_bytes(make(tmp_path))
     with pytest.raises(BadVideo, match=reason) as raised:
-        decode_frames(str(path), lambda seconds: [0, len(seconds) - 1])
+        frames_of(str(path), lambda seconds: [0, len(seconds) - 1])
     assert raised.value.path == str(path)
     assert str(raised.value) == f"{path}: {raised.value.reason}"
     if make:
         with pytest.raises(BadVideo, match=f"<bytes>: .*{reason}"):
-            decode_frames(path.read_bytes(), lambda seconds: [0, len(seconds) - 1])
+            frames_of(path.read_bytes(), lambda seconds: [0, len(seconds) - 1])
 
 
 @pytest.mark.parametrize("choice", [[40], [0, 99], [-1], [], [[0, 1]], [1.5]], ids=str)
@@ -263,13 +273,13 @@ def test_frame_numbers_outside_the_video_are_refused(tmp_path, name, choice):
     path = ramp_videos.write(tmp_path / name, codec="mpeg4")
     for given in (choice, lambda seconds: choice):
         with pytest.raises(ValueError, match=r"\[0, 40\).*Received .*Try"):
-            decode_frames(path, given)
+            frames_of(path, given)
 
 
 def test_titles_that_are_not_utf8_do_no_harm(tmp_path):
     path = ramp_videos.write(tmp_path / "v.mp4", metadata={"title": "a CAFE in Paris"})
     data = Path(path).read_bytes().replace(b"CAFE", b"CAF\xc9")
-    assert ramp_videos.numbers(decode_frames(data, [3])) == [3]
+    assert ramp_videos.numbers(frames_of(data, [3])) == [3]
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc to count open files")
@@ -283,7 +293,7 @@ def test_no_file_stays_open_however_decoding_ends(tmp_path, grouped_video):
     kept = []  # Tracebacks keep frames alive, and with them whatever is closed only by chance.
     for path in sorted(tmp_path.iterdir()) * 3:
         try:
-            decode_frames(path, [15, 1000] if path.name == "good" else [15])
+            frames_of(path, [15, 1000] if path.name == "good" else [15])
         except (BadVideo, ValueError) as error:
             kept.append(error)
     assert len(kept) >= 3 * len(WRECKS)
@@ -301,11 +311,11 @@ def test_real_clips_decode_as_a_plain_player_shows_them(name, num_frames):
     with av.open(path) as container:
         plain = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert len(plain) == num_frames
-    np.testing.assert_array_equal(decode_frames(path, lambda seconds: range(len(seconds))), plain)
+    np.testing.assert_array_equal(frames_of(path, lambda seconds: range(len(seconds))), plain)
     generator = np.random.default_rng(0)
     for _ in range(3):
         choice = generator.integers(num_frames, size=5)
-        np.testing.assert_array_equal(decode_frames(path, choice), [plain[number] for number in choice])
+        np.testing.assert_array_equal(frames_of(path, choice), [plain[number] for number in choice])
 
 
 @pytest.mark.parametrize(
@@ -316,8 +326,8 @@ def test_real_clips_decode_as_a_plain_player_shows_them(name, num_frames):
 @pytest.mark.parametrize("short_side", [None, 32])
 def test_a_telephone_held_upright_gives_upright_pictures(tmp_path, matrix, turns, short_side):
     path = ramp_videos.write(tmp_path / "video.mp4", 4)
-    turned = decode_frames(rotated(path, matrix), [1, 3], short_side)
-    upright = decode_frames(path, [1, 3], short_side)
+    turned = frames_of(rotated(path, matrix), [1, 3], to_short_side(short_side))
+    upright = frames_of(path, [1, 3], to_short_side(short_side))
     np.testing.assert_array_equal(turned, np.rot90(upright, turns, axes=(1, 2)))
 
 
@@ -326,7 +336,7 @@ def test_a_telephone_held_upright_gives_upright_pictures(tmp_path, matrix, turns
 )
 def test_the_frames_of_an_even_rate_are_shown_at_even_times(tmp_path, name):
     path, times = ramp_videos.write(tmp_path / name, **FILES[name]), []
-    decode_frames(path, lambda seconds: times.append(seconds) or [0])
+    frames_of(path, lambda seconds: times.append(seconds) or [0])
     assert times[-1].dtype == np.float64
     np.testing.assert_allclose(times[-1], np.arange(40) / 25, atol=0.0006)  # WebM counts milliseconds.
 
@@ -336,7 +346,7 @@ def test_uneven_times_are_those_of_the_file(tmp_path, suffix):
     times = [7 + n * (n + 1) for n in range(12)]
     how = {"codec": "gif", "pixels": "rgb8"} if suffix == ".gif" else {"options": {"bf": "2"}}
     path, given = ramp_videos.write(tmp_path / f"v{suffix}", 12, times=times, **how), []
-    frames = decode_frames(path, lambda seconds: given.append(seconds) or [3, 11])
+    frames = frames_of(path, lambda seconds: given.append(seconds) or [3, 11])
     np.testing.assert_allclose(given[0], (np.array(times) - 7) / 25, atol=0.0006)
     assert ramp_videos.numbers(frames) == [3, 11]
 
@@ -355,7 +365,7 @@ def test_the_frames_of_a_gif_are_put_together_from_their_parts(tmp_path):
         sizes = [packet.size for packet in container.demux(video=0) if packet.size]
     assert max(sizes[1:]) < sizes[0] / 5  # Only what changes is stored.
     colours = np.stack([(pictures >> 5) * 36, (pictures >> 2 & 7) * 36, (pictures & 3) * 85], axis=-1)
-    np.testing.assert_array_equal(decode_frames(tmp_path / "v.gif", [0, 11, 5]), colours[[0, 11, 5]])
+    np.testing.assert_array_equal(frames_of(tmp_path / "v.gif", [0, 11, 5]), colours[[0, 11, 5]])
 
 
 @pytest.mark.parametrize(
@@ -368,7 +378,7 @@ def test_every_way_to_store_colours_gives_rgb(tmp_path, codec, pixels):
     suffix = ".mov" if codec == "png" else ".mkv"
     path = ramp_videos.write(tmp_path / f"v{suffix}", 9, codec=codec, pixels=pixels)
     for short_side in (None, 32):
-        frames = decode_frames(path, [8, 5], short_side)
+        frames = frames_of(path, [8, 5], to_short_side(short_side))
         assert frames.shape[-1] == 3 and frames.dtype == np.uint8
         if pixels != "monob":
             assert ramp_videos.numbers(frames) == [8, 5]
@@ -382,7 +392,7 @@ def test_an_image_is_a_video_of_one_frame(tmp_path, codec, pixels):
     (tmp_path / "%03d.jpg").write_bytes(data)  # A name in which FFmpeg would see a pattern.
     for source in (data, tmp_path / "%03d.jpg"):
         times = []
-        frames = decode_frames(source, lambda seconds, times=times: times.append(list(seconds)) or [0, 0])
+        frames = frames_of(source, lambda seconds, times=times: times.append(list(seconds)) or [0, 0])
         assert times == [[0.0]]
         assert ramp_videos.numbers(frames) == [200, 200]
         assert ramp_videos.position_error(frames) < 0.05
@@ -391,8 +401,8 @@ def test_an_image_is_a_video_of_one_frame(tmp_path, codec, pixels):
 
 @pytest.mark.parametrize("orientation, turns", [(1, 0), (3, 2), (6, -1), (8, 1)])
 def test_a_photograph_of_a_telephone_is_turned_upright(orientation, turns):
-    turned = decode_frames(ramp_videos.image(9, orientation=orientation), [0])
-    upright = decode_frames(ramp_videos.image(9), [0])
+    turned = frames_of(ramp_videos.image(9, orientation=orientation), [0])
+    upright = frames_of(ramp_videos.image(9), [0])
     np.testing.assert_array_equal(turned, np.rot90(upright, turns, axes=(1, 2)))
 
 
@@ -401,17 +411,17 @@ def test_a_photograph_of_a_telephone_is_turned_upright(orientation, turns):
 def test_an_image_that_broke_off_is_bad(codec, pixels, fraction):
     data = ramp_videos.image(1, codec=codec, pixels=pixels)
     with pytest.raises(BadVideo, match="<bytes>: damaged, truncated"):
-        decode_frames(data[: int(fraction * len(data))], [0])
+        frames_of(data[: int(fraction * len(data))], [0])
 
 
 @pytest.mark.parametrize("name", ["{:05d}.jpg", "{}.JPG", "img_{}.jpeg", "2nd take {}.jpg"])
 def test_a_folder_of_images_is_a_video_in_the_order_of_their_numbers(tmp_path, name):
     path, times = ramp_videos.write_folder(tmp_path / "v", 12, name), []
     Path(path, "notes.txt").write_text("no image")
-    frames = decode_frames(path, lambda seconds: times.append(seconds) or [11, 0, 9, 1], short_side=32)
+    frames = frames_of(path, lambda seconds: times.append(seconds) or [11, 0, 9, 1], to_short_side(32))
     assert ramp_videos.numbers(frames) == [11, 0, 9, 1] and frames.shape[1:] == (32, 48, 3)
     np.testing.assert_allclose(times[0], np.arange(12) / 12)
-    decode_frames(path, lambda seconds: times.append(seconds) or [0], folder_fps=30)
+    frames_of(path, lambda seconds: times.append(seconds) or [0], folder_fps=30)
     np.testing.assert_allclose(times[1], np.arange(12) / 30)
     assert inspect(path) == Facts(12, pytest.approx(12), 96, 64, "mjpeg")
 
@@ -419,19 +429,19 @@ def test_a_folder_of_images_is_a_video_in_the_order_of_their_numbers(tmp_path, n
 def test_only_the_chosen_images_of_a_folder_are_read(tmp_path):
     path = ramp_videos.write_folder(tmp_path / "v", 5)
     Path(path, "00003.jpg").write_bytes(b"This is a page that says 404.")
-    assert ramp_videos.numbers(decode_frames(path, [1, 3])) == [1, 3]
-    for read in (inspect, lambda path: decode_frames(path, [0, 2])):
+    assert ramp_videos.numbers(frames_of(path, [1, 3])) == [1, 3]
+    for read in (inspect, lambda path: frames_of(path, [0, 2])):
         with pytest.raises(BadVideo, match=r"00003\.jpg: neither a JPEG nor a PNG"):
             read(path)
 
 
 def test_folders_that_are_no_video_are_bad(tmp_path):
     with pytest.raises(BadVideo, match="holds no JPEG or PNG"):
-        decode_frames(tmp_path, [0])
+        frames_of(tmp_path, [0])
     path = ramp_videos.write_folder(tmp_path / "v", 3)
     Path(path, "00002.jpg").write_bytes(ramp_videos.image(1, height=48))
     with pytest.raises(BadVideo, match="size of the picture changes"):
-        decode_frames(path, [0, 1])
+        frames_of(path, [0, 1])
 
 
 def rotated(path, matrix=(0, 1, -1, 0)):
@@ -445,7 +455,7 @@ def rotated(path, matrix=(0, 1, -1, 0)):
 def test_inspecting_tells_what_the_frames_are(ramp_video):
     facts = inspect(ramp_video)
     seconds = []
-    frames = decode_frames(ramp_video, lambda times: seconds.append(times) or [0])
+    frames = frames_of(ramp_video, lambda times: seconds.append(times) or [0])
     assert facts[:1] + facts[2:4] == (40, *frames.shape[2:0:-1])
     assert facts.fps == pytest.approx(39 / seconds[-1][-1])
     assert facts.codec in ("h264", "mpeg4", "vp8")
@@ -478,16 +488,52 @@ def test_what_is_above_a_limit_is_bad(tmp_path, name, limits, reason):
     else:
         path, options = ramp_videos.write(tmp_path / name, codec="mpeg4"), {}
     at_the_limit = Limits(pixels=96 * 64, frames=40, seconds=1.56)
-    assert len(decode_frames(path, [0, 39], limits=at_the_limit, **options)) == 2
-    for read in (inspect, lambda *args, **options: decode_frames(args[0], [0], **options)):
+    assert len(frames_of(path, [0, 39], limits=at_the_limit, **options)) == 2
+    for read in (inspect, lambda *args, **options: frames_of(args[0], [0], **options)):
         with pytest.raises(BadVideo, match=reason):
             read(path, limits=limits, **options)
 
 
 def test_a_scaled_frame_may_not_be_above_the_limit_either(tmp_path):
-    path = ramp_videos.write(tmp_path / "v.mp4", height=16, width=640)
-    with pytest.raises(BadVideo, match="2,621,440 pixels are above the limit of 2,000,000"):
-        decode_frames(path, [0], short_side=256, limits=Limits(pixels=2_000_000))
+    path = ramp_videos.write(tmp_path / "v.mp4", height=16, width=9600)
+    with pytest.raises(BadVideo, match=r"39,321,600 pixels of a scaled frame are above the limit"):
+        decode_frames(path, [0], to_short_side(256))
+
+
+def test_a_mistake_of_ours_is_no_damaged_video(tmp_path, monkeypatch):
+    path = ramp_videos.write(tmp_path / "v.mp4")
+
+    def mistaken(frame):
+        return frame.no_such_attribute
+
+    for error in (AttributeError, KeyError, ValueError):
+
+        def raising(*arguments, error=error):
+            raise error("ours")
+
+        with pytest.raises(error):
+            decode_frames(path, [0], raising)
+        with pytest.raises(error):
+            decode_frames(path, raising)
+    with pytest.raises(AttributeError, match="no_such_attribute"):
+        decode_frames(path, [0], mistaken)
+    monkeypatch.setattr(containers, "_groups", mistaken)
+    with pytest.raises(TypeError):
+        decode_frames(path, [0])
+
+
+def test_frames_are_transformed_one_by_one_and_keep_their_places(ramp_video):
+    seen = []
+
+    def name(frame):
+        seen.append(ramp_videos.numbers(frame[None])[0])
+        return f"frame {seen[-1]}"
+
+    times = []
+    clip = decode_frames(ramp_video, lambda seconds: times.append(seconds) or [30, 2, 30, 7], name)
+    assert clip.frames == ["frame 30", "frame 2", "frame 30", "frame 7"]
+    assert seen == [2, 7, 30]
+    np.testing.assert_array_equal(clip.seconds, times[-1][[30, 2, 30, 7]])
 
 
 def forged(kind, side=65535):
@@ -511,7 +557,7 @@ def test_a_header_that_promises_a_giant_takes_no_memory(kind, side):
     resource = pytest.importorskip("resource")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(BadVideo):
-        decode_frames(forged(kind, side), [0])
+        frames_of(forged(kind, side), [0])
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100e3  # In kB, on Linux.
 
 
@@ -526,14 +572,14 @@ def test_a_playlist_does_not_lead_to_another_file(tmp_path):
         with av.open(str(tmp_path / name)) as container:
             assert container.streams.video  # FFmpeg would follow.
         with pytest.raises(BadVideo, match="not a video"):
-            decode_frames(tmp_path / name, [0])
+            frames_of(tmp_path / name, [0])
 
 
 def test_a_colon_in_a_path_is_no_protocol(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ramp_videos.write("v.mp4", 4)
     os.rename("v.mp4", "http:v.mp4")
-    assert ramp_videos.numbers(decode_frames("http:v.mp4", [2])) == [2]
+    assert ramp_videos.numbers(frames_of("http:v.mp4", [2])) == [2]
 
 
 @pytest.mark.parametrize(
@@ -551,7 +597,7 @@ def test_leaving_out_frames_that_no_other_leans_on_changes_no_pixel(tmp_path, pa
         plain = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     generator = np.random.default_rng(0)
     for choice in [*([number] for number in range(60)), *generator.integers(60, size=(20, 5))]:
-        np.testing.assert_array_equal(decode_frames(path, choice), [plain[number] for number in choice])
+        np.testing.assert_array_equal(frames_of(path, choice), [plain[number] for number in choice])
 
 
 def test_frames_that_no_other_leans_on_are_left_out(tmp_path):
@@ -567,7 +613,7 @@ def test_frames_that_no_other_leans_on_are_left_out(tmp_path):
         data, (start, size) = bytearray(Path(path).read_bytes()), places[number]
         data[start + 5 : start + size] = b"\xff" * (size - 5)  # Behind the length and the type of the unit.
         try:
-            assert ramp_videos.numbers(decode_frames(bytes(data), [30])) == [30]
+            assert ramp_videos.numbers(frames_of(bytes(data), [30])) == [30]
         except BadVideo:
             noticed.append(number)
     assert noticed == list(range(3, 30, 3))
@@ -588,7 +634,7 @@ def test_a_packet_of_h264_can_be_left_out_if_all_its_units_say_so(prefix, units,
     assert containers._is_disposable(av.Packet(data), prefix) is expected
 
 
-@pytest.mark.parametrize("options", [{"short_side": 0}, {"folder_fps": 0}])
-def test_sizes_and_rates_of_nothing_are_refused(options):
+@pytest.mark.parametrize("options", [{"folder_fps": 0}, {"folder_fps": -1}])
+def test_rates_of_nothing_are_refused(options):
     with pytest.raises(ValueError, match=r"Expected .* Received .* Try"):
-        decode_frames("v.mp4", [0], **options)
+        frames_of("v.mp4", [0], **options)

@@ -12,10 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ramp_videos
+from resizing import to_short_side
 
+from pipelines import clips
 from pipelines.bad_video import BadVideo
 from pipelines.decoding import isolation
-from pipelines.decoding.decode import Limits, decode_frames, inspect
+from pipelines.decoding.containers import Limits
+from pipelines.decoding.decode import decode_frames, inspect
 from pipelines.decoding.isolation import IsolatedDecoder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs limits as POSIX has them")
@@ -33,7 +36,7 @@ def decode(source, *args, decode_frames=child.decode_frames, **options):
     if "exit" in source:
         os._exit(3)
     if "print" in source:
-        print('["frames", [1, 1, 1, 3]]', flush=True)
+        print('["frame", [1, 1, 3]]', flush=True)
     return decode_frames(source, *args, **options)
 child.decode_frames = decode
 child.serve(float(sys.argv[1]), int(sys.argv[2]))
@@ -64,28 +67,31 @@ def video(tmp_path_factory):
 def test_the_frames_are_those_of_a_decoder_in_the_process(decoder, video, kind, short_side):
     source = {"path": str, "Path": Path, "bytes": lambda path: Path(path).read_bytes()}[kind](video)
     times = []
-    frames = decoder(source, lambda seconds: times.append(seconds) or [len(seconds) - 1, 3, 3], short_side)
-    np.testing.assert_array_equal(frames, decode_frames(source, [39, 3, 3], short_side))
+    transform = to_short_side(short_side)
+    clip = decoder(source, lambda seconds: times.append(seconds) or [len(seconds) - 1, 3, 3], transform)
+    expected = decode_frames(source, [39, 3, 3], transform)
+    np.testing.assert_array_equal(clip.frames, expected.frames)
+    np.testing.assert_array_equal(clip.seconds, expected.seconds)
     np.testing.assert_allclose(times[0], np.arange(40) / 25)
     assert decoder.inspect(source) == inspect(source)
 
 
 def test_sources_of_other_kinds(decoder, tmp_path):
     folder = ramp_videos.write_folder(tmp_path / "folder", 3)
-    assert ramp_videos.numbers(decoder(folder, [2, 0])) == [2, 0]
+    assert ramp_videos.numbers(decoder(folder, [2, 0]).frames) == [2, 0]
     times = []
     decoder(folder, lambda seconds: times.append(seconds) or [0], folder_fps=2)
     np.testing.assert_array_equal(times[0], [0, 0.5, 1])
     wrong_index = ramp_videos.write_with_repeated_picture(tmp_path)  # Asks twice: 41 pictures, then 40.
-    frames = decoder(wrong_index, lambda seconds: times.append(seconds) or [17, 3])
+    frames = decoder(wrong_index, lambda seconds: times.append(seconds) or [17, 3]).frames
     assert list(map(len, times[1:])) == [41, 40]
     assert ramp_videos.numbers(frames) == [17, 3]
 
 
 def test_a_relative_path_is_that_of_the_parent(decoder, video, monkeypatch):
-    assert len(decoder(video, [0])) == 1  # The child is there, in another directory.
+    assert len(decoder(video, [0]).frames) == 1  # The child is there, in another directory.
     monkeypatch.chdir(Path(video).parent)
-    assert ramp_videos.numbers(decoder("v.mp4", [7])) == [7]
+    assert ramp_videos.numbers(decoder("v.mp4", [7]).frames) == [7]
     with pytest.raises(BadVideo, match=r"^w\.mp4: there is no such file"):
         decoder("w.mp4", [0])
 
@@ -100,17 +106,21 @@ def test_bad_videos_wrong_numbers_and_errors_of_the_caller_stay_what_they_are(de
         decoder.inspect(video, limits=Limits(frames=39))
     with pytest.raises(ValueError, match=r"Expected .*\[0, 40\).*Received .*Try"):
         decoder(video, [40])
-    with pytest.raises(ValueError, match="Expected a short side"):
-        decoder(video, [0], short_side=0)
+    with pytest.raises(ValueError, match="Expected more than 0 frames a second"):
+        decoder(video, [0], folder_fps=0)
+    with pytest.raises(BadVideo, match="no frame between"):
+        decoder(video, clips.frame_chooser(lambda count: [0], start=50.0))
+    with pytest.raises(KeyError, match="ours"):
+        decoder(video, [0], lambda frame: {}["ours"])
     with pytest.raises(ZeroDivisionError):
         decoder(video, fail)
-    assert ramp_videos.numbers(decoder(video, [1])) == [1]
+    assert ramp_videos.numbers(decoder(video, [1]).frames) == [1]
 
 
 def test_many_threads_share_few_processes(decoder, video):
     choices = np.random.default_rng(0).integers(40, size=(40, 3))
     with ThreadPoolExecutor(6) as pool:
-        decoded = list(pool.map(lambda choice: ramp_videos.numbers(decoder(video, choice)), choices))
+        decoded = list(pool.map(lambda choice: ramp_videos.numbers(decoder(video, choice).frames), choices))
     np.testing.assert_array_equal(decoded, choices)
 
 
@@ -130,7 +140,7 @@ def test_what_a_process_dies_of_is_one_bad_video(mischief, video, tmp_path, name
         with pytest.raises(BadVideo, match=reason) as raised:
             decoder(path, [0])
         others += [pool.submit(decoder, video, [number]) for number in range(10, 20)]
-        assert [ramp_videos.numbers(other.result())[0] for other in others] == list(range(20))
+        assert [ramp_videos.numbers(other.result().frames)[0] for other in others] == list(range(20))
     assert raised.value.path == path
 
 
@@ -142,23 +152,25 @@ def test_a_process_that_died_while_it_waited_harms_nobody(video):
         os.kill(child, signal.SIGKILL)
         while Path(f"/proc/{child}/stat").read_text().split()[2] != "Z":
             time.sleep(0.01)
-        assert ramp_videos.numbers(decoder(video, [5])) == [5]
+        assert ramp_videos.numbers(decoder(video, [5]).frames) == [5]
 
 
 def test_what_is_printed_does_not_get_between_the_answers(mischief, video, tmp_path):
     os.link(video, tmp_path / "print.mp4")
     with IsolatedDecoder(workers=1) as decoder:
-        assert ramp_videos.numbers(decoder(tmp_path / "print.mp4", [5])) == [5]
+        assert ramp_videos.numbers(decoder(tmp_path / "print.mp4", [5]).frames) == [5]
 
 
 def test_the_memory_of_a_process_is_limited(video):
-    with IsolatedDecoder(workers=1, memory_bytes=2**30) as decoder:
+    giant = ramp_videos.image(0, height=8000, width=8000)
+    with IsolatedDecoder(workers=1, memory_bytes=2**29) as decoder:
         with pytest.raises(BadVideo, match="more memory than there is"):
-            decoder(video, [0] * 100_000)
-        assert len(decoder(video, [0])) == 1
+            decoder(giant, [0])
+        assert len(decoder(video, [0]).frames) == 1
 
 
 SECONDS = [b'["seconds", 2]\n', np.arange(2.0).tobytes()]
+FRAME = [b'["frame", [8, 8, 3]]\n', bytes(8 * 8 * 3)]
 LIES = {
     "no JSON": [b"hello\n"],
     "no list": [b'{"seconds": 3}\n'],
@@ -171,12 +183,13 @@ LIES = {
     "times that are no numbers": [SECONDS[0], np.array([0, np.nan]).tobytes()],
     "times that go back": [SECONDS[0], np.array([0.0, -1.0]).tobytes()],
     "times above the limit": [SECONDS[0], np.array([0.0, 1e9]).tobytes()],
-    "more frames than asked": [*SECONDS, b'["frames", [2, 32, 32, 3]]\n', bytes(2 * 32 * 32 * 3)],
-    "four channels": [*SECONDS, b'["frames", [1, 32, 32, 4]]\n', bytes(32 * 32 * 4)],
-    "frames of another size": [*SECONDS, b'["frames", [1, 16, 32, 3]]\n', bytes(16 * 32 * 3)],
-    "giants": [*SECONDS, b'["frames", [1, 32, 1000000000, 3]]\n'],
-    "negative": [*SECONDS, b'["frames", [1, -32, -32, 3]]\n'],
-    "no shape": [*SECONDS, b'["frames", 3]\n'],
+    "more frames than asked": [*SECONDS, *FRAME, *FRAME, *FRAME],
+    "frames without an end": [*SECONDS, *FRAME, *FRAME, b'["facts", null]\n'],
+    "four channels": [*SECONDS, b'["frame", [32, 32, 4]]\n', bytes(32 * 32 * 4)],
+    "frames of two sizes": [*SECONDS, *FRAME, b'["frame", [8, 6, 3]]\n', bytes(8 * 6 * 3)],
+    "giants": [*SECONDS, b'["frame", [32, 1000000000, 3]]\n'],
+    "negative": [*SECONDS, b'["frame", [-32, -32, 3]]\n'],
+    "no shape": [*SECONDS, b'["frame", 3]\n'],
 }
 
 
@@ -190,12 +203,12 @@ def test_a_process_that_lies_is_ended(monkeypatch, name):
     before = children(os.getpid())
     monkeypatch.setattr(isolation, "_command", saying(LIES[name], "time.sleep(0.3)"))
     with IsolatedDecoder(workers=1) as decoder, pytest.raises(BadVideo, match="answers nonsense"):
-        decoder("v.mp4", [1], short_side=32)
+        decoder("v.mp4", [0, 1])
     assert children(os.getpid()) == before
 
 
 def test_a_process_that_breaks_off_is_a_bad_video(monkeypatch):
-    answers = [*SECONDS, b'["frames", [1, 32, 32, 3]]\n', bytes(100)]
+    answers = [*SECONDS, b'["frame", [32, 32, 3]]\n', bytes(100)]
     monkeypatch.setattr(isolation, "_command", saying(answers))
     with IsolatedDecoder(workers=1) as decoder, pytest.raises(BadVideo, match="broke off"):
         decoder("v.mp4", [1])

@@ -19,7 +19,7 @@ def test_damaged_videos_give_frames_or_a_reason():
     with IsolatedDecoder(workers=1, timeout_seconds=20) as decode:
         for name, data in mutated_videos(COUNT, SEED):
             try:
-                frames = decode(data, lambda seconds: [0, len(seconds) // 2, len(seconds) - 1])
+                frames = decode(data, lambda seconds: [0, len(seconds) // 2, len(seconds) - 1]).frames
                 outcomes["frames"] += frames.shape[0] == 3 and frames.shape[3] == 3
             except BadVideo as bad:
                 outcomes["bad"] += 1
@@ -44,16 +44,18 @@ def test_the_damage_is_the_same_each_time():
 THROUGH_THE_PIPELINE = """
 import functools, json, logging, sys
 from pipelines import clips
-from pipelines.augmenting import crops as augment
+from pipelines.augmenting import crops
+from pipelines.augmenting.resizing import scale_short_side
 from pipelines.manifest.annotations import read_folders
 from pipelines.account import Account
 from pipelines.dataset import ClipFormat, evaluation_views, training_clips
+from pipelines.order import Schedule
 from pipelines.video_files import VideoFiles
 
 logging.disable()
 manifest, shape = read_folders(sys.argv[1]), ClipFormat(4, 32, (0, 0, 0), (1, 1, 1))
 account = Account(manifest)
-source = VideoFiles(manifest, account, short_side=32)
+source = VideoFiles(manifest)
 views = evaluation_views(
     source, shape, sample=clips.segment_test_clips, clips=1, crops=1, batch_size=50, account=account
 )
@@ -61,9 +63,9 @@ weights = [weight for _, _, batch in views for weight in batch.numpy().tolist()]
 before = account.summary()
 training = Account(manifest)
 batches = training_clips(
-    VideoFiles(manifest, training, short_side=40), shape, sample=clips.segment_training_clip,
-    transform=functools.partial(augment.multi_scale_crop, size=32), flip=True, batch_size=50, epochs=1,
-    seed=0, account=training
+    source, shape, Schedule(len(manifest), batch_size=50, epochs=1), sample=clips.segment_training_clip,
+    transform=functools.partial(crops.multi_scale_crop, size=32), flip=True, account=training,
+    scale=functools.partial(scale_short_side, size=40)
 )
 count = sum(len(labels) for _, labels in batches)
 print(json.dumps({"weights": weights, "evaluation": before, "clips": count, "training": training.summary()}))

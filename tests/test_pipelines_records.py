@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pipelines import clips
 from pipelines.bad_video import BadVideo
-from pipelines.decoding.decode import decode_frames
+from pipelines.decoding.decode import Clip, decode_frames
 from pipelines.manifest import Label, Manifest, Video
 from pipelines.records import shards
 from pipelines.records.shards import INDEX, Settings, Shard, read_index, write_index, write_shard
@@ -36,11 +36,14 @@ def write(directory, groups, settings=Settings(), decode=decode_frames, **header
     return open_records(str(directory))
 
 
-def pictures(path, choose, short_side=None):
+def pictures(path, choose, transform):
     """A decoder that needs no file: `path` tells the number of frames and their grey level."""
     count, level = map(int, path.split("_"))
-    numbers = choose(np.arange(count) / 10) if callable(choose) else choose
-    return np.stack([np.full((16, 24, 3), level + 2 * number, np.uint8) for number in numbers])
+    seconds = np.arange(count) / 10
+    numbers = choose(seconds)
+    return Clip(
+        [transform(np.full((16, 24, 3), level + 2 * number, np.uint8)) for number in numbers], seconds
+    )
 
 
 def all_frames(num_frames, draws):
@@ -48,7 +51,9 @@ def all_frames(num_frames, draws):
 
 
 def fetch(records, row, sample=all_frames, draws=()):
-    ok, frames, seconds = records.fetch(tf.constant(row, tf.int64), sample, tf.constant(draws, tf.int64))
+    row, draws = tf.constant(row, tf.int64), tf.constant(draws, tf.int64)
+    ok, frames, seconds, reason = records.fetch(row, sample, draws)
+    assert reason == (b"" if ok else b"its record is damaged")
     return bool(ok), frames.numpy(), seconds.numpy()
 
 
@@ -90,7 +95,7 @@ def sound_rows(records):
     sound = []
     read = reader(records)
     for row in range(len(records)):
-        ok, frames, seconds = (tensor.numpy() for tensor in read(row))
+        ok, frames, seconds, _ = (tensor.numpy() for tensor in read(row))
         if ok:
             sound.append(row)
             np.testing.assert_allclose(frames[:, 5, 5, 0], 10 * row + 2 * np.arange(4), atol=2)
@@ -106,7 +111,7 @@ def test_records_show_what_the_files_show(ramp_records, videos):
         ok, frames, seconds = fetch(ramp_records, row)
         assert ok and frames.dtype == np.uint8
         assert ramp_videos.numbers(frames) == list(range(count))
-        assert np.abs(frames.astype(int) - decode_frames(path, range(count))).mean() < 2
+        assert np.abs(frames.astype(int) - decode_frames(path, range(count)).frames).mean() < 2
         np.testing.assert_allclose(seconds, np.arange(count) / 25, rtol=1e-6)
 
 
@@ -134,7 +139,7 @@ def test_reading_needs_no_python_and_gives_the_same_in_a_graph(ramp_records):
     data = tf.data.Dataset.range(len(FRAMES)).map(
         lambda row: ramp_records.fetch(row, lambda n, draws: draws % n, tf.stack([row, 3 * row]))
     )
-    for row, (ok, frames, seconds) in enumerate(data):
+    for row, (ok, frames, seconds, _) in enumerate(data):
         numbers = [row % FRAMES[row], 3 * row % FRAMES[row]]
         assert ok and ramp_videos.numbers(frames.numpy()) == numbers
         np.testing.assert_allclose(seconds, np.array(numbers) / 25, rtol=1e-6)
@@ -209,36 +214,44 @@ def test_quality_buys_precision_with_bytes(tmp_path, videos):
         (tmp_path / str(quality)).mkdir()
         records = write(tmp_path / str(quality), [[Video(videos[3], ())]], Settings(quality=quality))
         lengths += read_index(tmp_path / str(quality))[1][0]["records"]["length"]
-        errors.append(np.abs(fetch(records, 0)[1].astype(int) - decode_frames(videos[3], range(9))).mean())
+        errors.append(
+            np.abs(fetch(records, 0)[1].astype(int) - decode_frames(videos[3], range(9)).frames).mean()
+        )
     assert lengths[0] < lengths[1] and errors[0] > errors[1]
 
 
-def test_a_long_video_is_decoded_in_pieces_with_the_same_result(tmp_path, videos, monkeypatch):
+def test_a_long_video_is_opened_once_and_never_whole_in_memory(tmp_path, videos):
     calls = []
 
-    def decode(source, choose, short_side=None):
-        frames = decode_frames(source, choose, short_side)
-        calls.append(len(frames))
-        return frames
+    def decode(source, choose, transform):
+        clip = decode_frames(source, choose, lambda frame: calls.append(frame.shape) or transform(frame))
+        assert [type(jpeg) for jpeg in clip.frames] == [bytes] * FRAMES[4]
+        return clip
 
     shard = Shard(str(tmp_path / "a.tfrecord"), (Video(videos[4], ()),), Settings())
-    whole = write_shard(shard, decode_frames)
-    monkeypatch.setattr(shards, "_PIECE_FRAMES", 15)
-    pieces = write_shard(shard._replace(path=str(tmp_path / "b.tfrecord")), decode)
-    assert calls == [1, 15, 15, 10]
-    assert pieces == whole | {"name": "b.tfrecord"}
+    write_shard(shard, decode)
+    assert calls == [(64, 96, 3)] * FRAMES[4]
 
 
 def test_what_no_record_can_hold_is_a_bad_video(tmp_path, monkeypatch):
-    def wide(source, choose, short_side=None):
-        choose(np.zeros(1)) if callable(choose) else choose
-        return np.zeros((1, 1, 65536, 3), np.uint8)
+    def wide(source, choose, transform):
+        choose(np.zeros(1))
+        return Clip([transform(np.zeros((1, 65536, 3), np.uint8))], np.zeros(1))
 
     line = write_shard(Shard(str(tmp_path / "wide"), (Video("wide.png", ()),), Settings()), wide)
     assert line["unusable"] == [("wide.png", "no JPEG has sides of (1, 65536)")]
     monkeypatch.setattr(shards, "_LARGEST_RECORD", 100)
     line = write_shard(Shard(str(tmp_path / "x"), (Video("4_0", ()),), Settings()), pictures)
     assert line["unusable"] == [("4_0", "too long for a record: more than 0 MiB of JPEGs")]
+
+
+def test_frames_that_a_wrong_index_had_decoded_twice_count_once(tmp_path, monkeypatch):
+    wrong_index = ramp_videos.write_with_repeated_picture(tmp_path)  # It is asked twice: 41 frames, then 40.
+    shard = Shard(str(tmp_path / "a.tfrecord"), (Video(wrong_index, ()),), Settings())
+    (length,) = write_shard(shard, decode_frames)["records"]["length"]
+    monkeypatch.setattr(shards, "_LARGEST_RECORD", length + 100)
+    line = write_shard(shard._replace(path=str(tmp_path / "b.tfrecord")), decode_frames)
+    assert line["records"]["frames"] == [40]
 
 
 def test_others_can_read_the_shards(ramp_records, videos):

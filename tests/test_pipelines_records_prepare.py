@@ -15,8 +15,9 @@ import pytest
 import ramp_videos
 import tensorflow as tf
 
+from pipelines.decoding import isolation
 from pipelines.manifest import Check, Label, Manifest, Video, write_manifest
-from pipelines.records import prepare
+from pipelines.records import command, prepare
 from pipelines.records.shards import INDEX, Settings
 from pipelines.records.source import open_records
 
@@ -44,7 +45,7 @@ def manifest(tmp_path_factory):
 @pytest.fixture(scope="module")
 def undisturbed(manifest, tmp_path_factory):
     output = tmp_path_factory.mktemp("undisturbed") / "new" / "folder"
-    assert prepare.main(flags(manifest, output)) == 0
+    assert command.main(flags(manifest, output)) == 0
     return output
 
 
@@ -62,7 +63,7 @@ def slow(*arguments):
     time.sleep(0.1)
     return quick(*arguments)
 decode.decode_frames = slow
-from pipelines.records.prepare import main
+from pipelines.records.command import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -92,7 +93,8 @@ def test_every_video_becomes_a_record_or_is_named(undisturbed):
         ("gone.mp4", "there is no such file"),
     ]
     for row, count in enumerate(COUNTS):
-        ok, frames, seconds = records.fetch(tf.constant(row, tf.int64), lambda n, _: tf.range(n), tf.range(0))
+        row = tf.constant(row, tf.int64)
+        ok, frames, seconds, _ = records.fetch(row, lambda n, _: tf.range(n), tf.range(0))
         assert ok and frames.shape[1:] == (48, 72, 3)
         assert ramp_videos.numbers(frames.numpy()) == list(range(0, count, 2))
         np.testing.assert_allclose(seconds, np.arange(0, count, 2) / 25, rtol=1e-6)
@@ -114,7 +116,7 @@ def test_the_index_keeps_what_the_manifest_says_and_nothing_else_is_left(undistu
 
 
 def test_a_split_is_taken_and_names_the_shards(manifest, tmp_path):
-    assert prepare.main(flags(manifest, tmp_path, "--split=val")) == 0
+    assert command.main(flags(manifest, tmp_path, "--split=val")) == 0
     assert sorted(contents(tmp_path)) == [INDEX] + [f"val-0000{n}-of-00002.tfrecord" for n in range(2)]
     assert [int(Path(video.path).stem) for video in open_records(tmp_path).manifest.videos] == [
         20,
@@ -143,14 +145,14 @@ def test_processes_of_their_own_and_any_number_of_workers_give_the_same_bytes(
     manifest, undisturbed, tmp_path
 ):
     isolated = flags(manifest, tmp_path, "--decode_isolation=process", "--workers=3")
-    assert prepare.main(isolated) == 0
+    assert command.main(isolated) == 0
     assert contents(tmp_path) == contents(undisturbed)
 
 
 def test_what_is_finished_is_not_done_again(manifest, undisturbed, monkeypatch, capsys):
     before = {entry.name: entry.stat().st_mtime_ns for entry in undisturbed.iterdir()}
-    monkeypatch.setattr(prepare, "decode_frames", None)
-    assert prepare.main(flags(manifest, undisturbed)) == 0
+    monkeypatch.setattr(isolation, "decode_frames", None)
+    assert command.main(flags(manifest, undisturbed)) == 0
     assert {entry.name: entry.stat().st_mtime_ns for entry in undisturbed.iterdir()} == before
     assert "12 records, 3 bad videos" in capsys.readouterr().out
 
@@ -170,9 +172,11 @@ def test_killed_at_any_instant_it_goes_on_to_the_same_end(manifest, undisturbed,
     assert list(tmp_path.glob("*.partial"))
     damaged = tmp_path / "all-00001-of-00005.tfrecord"
     damaged.write_bytes(damaged.read_bytes()[:-7])
-    made, quick = [], prepare.decode_frames
-    monkeypatch.setattr(prepare, "decode_frames", lambda path, *more: made.append(path) or quick(path, *more))
-    assert prepare.main(arguments) == 0
+    made, quick = [], isolation.decode_frames
+    monkeypatch.setattr(
+        isolation, "decode_frames", lambda path, *more: made.append(path) or quick(path, *more)
+    )
+    assert command.main(arguments) == 0
     assert contents(tmp_path) == contents(undisturbed)
     made = {Path(path).name for path in made}
     assert "14.mp4" in made and "23.mp4" in made  # Of the damaged shard, and of one that was not finished.
@@ -189,7 +193,7 @@ def test_an_interrupt_ends_it_in_a_line_and_leaves_no_half_shards(manifest, undi
     assert run.returncode == 130 and "Traceback" not in said
     assert "stopped; the same command goes on from here" in said
     assert os.listdir(tmp_path) == ["unfinished.json"]
-    assert prepare.main(flags(manifest, tmp_path)) == 0
+    assert command.main(flags(manifest, tmp_path)) == 0
     assert contents(tmp_path) == contents(undisturbed)
 
 
@@ -212,7 +216,7 @@ def test_other_settings_in_the_same_directory_are_refused(
         output = tmp_path
         prepare.begin(str(output), prepare.plan(manifest, "", Settings(48, 12.5), None, 3)[0])
     before = contents(output)
-    assert prepare.main(flags(manifest, output, *other)) == 1
+    assert command.main(flags(manifest, output, *other)) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert re.match(rf"error: Expected the manifest and the settings .* others: {named} differ. Try: ", said)
     assert contents(output) == before
@@ -222,13 +226,13 @@ def test_another_manifest_in_the_same_directory_is_refused(manifest, undisturbed
     lines = Path(manifest).read_text().splitlines()
     other = Path(manifest).with_name("other.jsonl")
     other.write_text("\n".join([lines[0], *lines[2:], lines[1]]))
-    assert prepare.main(flags(other, undisturbed)) == 1
+    assert command.main(flags(other, undisturbed)) == 1
     assert "others: fingerprint, manifest differ" in capsys.readouterr().err
 
 
 def test_a_directory_of_other_things_is_refused(manifest, tmp_path, capsys):
     (tmp_path / "thesis.tex").touch()
-    assert prepare.main(flags(manifest, tmp_path)) == 1
+    assert command.main(flags(manifest, tmp_path)) == 1
     assert "error: Expected an empty directory" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
@@ -240,16 +244,16 @@ def test_a_directory_of_other_things_is_refused(manifest, tmp_path, capsys):
 )
 def test_flags_out_of_range_are_named(manifest, tmp_path, capsys, wrong):
     name, value = wrong.split("=")
-    assert prepare.main(flags(manifest, tmp_path / "new", wrong)) == 1
+    assert command.main(flags(manifest, tmp_path / "new", wrong)) == 1
     assert re.search(rf"error: Expected {name} in .* Received {value}.*Try", capsys.readouterr().err)
     assert not (tmp_path / "new").exists()
 
 
 def test_a_missing_manifest_and_nothing_but_bad_videos_are_errors_in_a_line(tmp_path, capsys):
-    assert prepare.main(flags(tmp_path / "none.jsonl", tmp_path / "new")) == 1
+    assert command.main(flags(tmp_path / "none.jsonl", tmp_path / "new")) == 1
     assert "error: Expected a manifest" in capsys.readouterr().err
     write_manifest(tmp_path / "bad.jsonl", Manifest((Video(str(tmp_path / "gone.mp4"), ()),), ()))
-    assert prepare.main(flags(tmp_path / "bad.jsonl", tmp_path / "new")) == 1
+    assert command.main(flags(tmp_path / "bad.jsonl", tmp_path / "new")) == 1
     assert "not one video could be read" in capsys.readouterr().err
 
 
@@ -263,19 +267,19 @@ def test_a_missing_manifest_and_nothing_but_bad_videos_are_errors_in_a_line(tmp_
 )
 def test_a_command_that_makes_no_sense_is_refused(capsys, arguments, said):
     with pytest.raises(SystemExit):
-        prepare.main(arguments)
+        command.main(arguments)
     assert re.search(said, capsys.readouterr().err)
 
 
 def test_verifying_finds_nothing_wrong_or_names_what_is_lost(undisturbed, tmp_path, capsys):
-    assert prepare.main([f"--verify={undisturbed}", "--workers=2"]) == 0
+    assert command.main([f"--verify={undisturbed}", "--workers=2"]) == 0
     assert f"{undisturbed}: as it was written" in capsys.readouterr().out
     for entry in undisturbed.iterdir():
         (tmp_path / entry.name).write_bytes(entry.read_bytes())
     broken = tmp_path / "all-00000-of-00005.tfrecord"
     broken.write_bytes(broken.read_bytes()[:-1])
     (tmp_path / "all-00004-of-00005.tfrecord").unlink()
-    assert prepare.main([f"--verify={tmp_path}", "--workers=2"]) == 1
+    assert command.main([f"--verify={tmp_path}", "--workers=2"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(": ")[0] for line in lines if line[0] != " "] == [
         "all-00000-of-00005.tfrecord",
@@ -284,7 +288,7 @@ def test_verifying_finds_nothing_wrong_or_names_what_is_lost(undisturbed, tmp_pa
     lost = [Path(line).name for line in lines if line.startswith("  lost: ")]
     assert lost == ["13.mp4", "21.mp4", "22.mp4", "23.mp4"]
     (tmp_path / INDEX).unlink()
-    assert prepare.main([f"--verify={tmp_path}"]) == 1
+    assert command.main([f"--verify={tmp_path}"]) == 1
     assert "error: Expected records in" in capsys.readouterr().err
 
 
@@ -308,16 +312,16 @@ def test_beam_makes_the_same_bytes(manifest, undisturbed, tmp_path, more):
 def test_beam_goes_on_where_threads_have_stopped(manifest, undisturbed, tmp_path):
     header, shards = prepare.plan(manifest, str(tmp_path), Settings(48, 12.5), None, 3)
     prepare.begin(str(tmp_path), header)
-    prepare.prepare(shards[1:3], prepare.decode_frames, 1)
+    prepare.prepare(shards[1:3], isolation.decode_frames, 1)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.tfrecord")}
     assert len(kept) == 2
-    assert prepare.main(flags(manifest, tmp_path, "--beam")) == 0
+    assert command.main(flags(manifest, tmp_path, "--beam")) == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert contents(tmp_path) == contents(undisturbed)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("apache_beam") is not None, reason="Apache Beam is here")
 def test_without_beam_its_flag_says_how_to_get_it(manifest, tmp_path, capsys):
-    assert prepare.main(flags(manifest, tmp_path, "--beam", "--runner=DirectRunner")) == 1
+    assert command.main(flags(manifest, tmp_path, "--beam", "--runner=DirectRunner")) == 1
     assert re.search(r"error: Expected Apache Beam.*Try: pip install", capsys.readouterr().err)
     assert os.listdir(tmp_path) == []

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipelines.augmenting.resizing import square_views
+from pipelines.dataset.clip_format import normalise
 from savedmodels.export import export
 from savedmodels.signatures import classify, preprocess
 
@@ -77,6 +79,19 @@ def test_preprocessing_centres_scales_and_normalises(height, width):
     np.testing.assert_allclose(out[..., 0] + 127.5, out[..., 2], atol=1e-3)
     assert abs(out[..., 0].mean()) < 4  # Half a pixel of the scaled ramp, where the free space is odd.
     assert np.ptp(out[..., 0]) < 255 * min(height, width) / max(height, width) + 30
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (32, 47), (90, 61), (40, 300), (31, 17)])
+def test_a_server_sees_the_pixels_of_an_evaluation(height, width):
+    clip, (mean, std) = clips(2, 4, height, width), ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+    served = preprocess(tf.constant(clip), 32, mean, std)
+    evaluated = normalise(square_views(tf.constant(clip), 32, crops=1)[:, :, 0], mean, std)
+    np.testing.assert_array_equal(served, evaluated)
+
+
+def test_a_long_clip_takes_no_more_memory_than_its_square():
+    clip = np.zeros((1, 4, 1, 100_000, 3), np.uint8)  # Scaled whole it would have 400 million pixels.
+    assert preprocess(tf.constant(clip), 32, (0.0,) * 3, (1.0,) * 3).shape == (1, 4, 32, 32, 3)
 
 
 def test_export_never_overwrites(finished_run, exported):

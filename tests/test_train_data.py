@@ -14,6 +14,7 @@ from pipelines.decoding.decode import decode_frames
 from pipelines.decoding.isolation import IsolatedDecoder
 from pipelines.manifest import Label, Manifest, Video, read_manifest, write_manifest
 from pipelines.manifest.annotations import read_kinetics
+from pipelines.order import Schedule
 from pipelines.records.source import Records
 from train import data
 from train.config import Config
@@ -59,27 +60,23 @@ def config(directory, **changes):
     return Config(**values | {"seed": 4, "epochs": 1} | changes)
 
 
-def batches(run, split, **options):
-    account = Account(data.manifest_of(split), 0.5)
+def batches(run, annotations, **options):
     with data.decoder(run) as decode:
-        source = data.source_of(run, split, account, decode, run.short_side)
-        found = [
-            [part.numpy() for part in batch]
-            for batch in data.training_batches(run, source, account, **options)
-        ]
-    return found, account
+        source = data.open_split(run, annotations, decode)
+        schedule = Schedule(len(source.manifest), run.batch_size, run.epochs, run.seed, run.repeats)
+        account = Account(source.manifest, 0.5)
+        clips = data.training_batches(run, source, account, schedule, **options)
+        return [[part.numpy() for part in batch] for batch in clips], account
 
 
 def test_a_manifest_and_a_kinetics_csv_are_the_same_data(prepared):
     run = config(prepared)
-    train = data.open_split(run, "train.csv")
-    for split in (
-        data.open_split(run, "all.jsonl#train"),
-        data.open_split(run, "all.jsonl#val", train.classes),
-    ):
-        assert split.classes == train.classes and len(split) in (16, 8)
-    of_csv, _ = batches(run, train)
-    of_manifest, account = batches(run, data.open_split(run, "all.jsonl#train"))
+    classes = data.open_split(run, "train.csv").manifest.classes
+    for name, count in (("all.jsonl#train", 16), ("all.jsonl#val", 8)):
+        manifest = data.open_split(run, name, classes=classes).manifest
+        assert manifest.classes == classes and len(manifest) == count
+    of_csv, _ = batches(run, "train.csv")
+    of_manifest, account = batches(run, "all.jsonl#train")
     for one, other in zip(of_csv, of_manifest, strict=True):
         np.testing.assert_array_equal(one[0], other[0])
         np.testing.assert_array_equal(one[1], other[1])
@@ -88,10 +85,9 @@ def test_a_manifest_and_a_kinetics_csv_are_the_same_data(prepared):
 
 def test_records_give_the_clips_of_the_files(prepared):
     run = config(prepared)
-    records = data.open_split(run, "records")
-    assert isinstance(records, Records)
-    of_files, _ = batches(run, data.open_split(run, "all.jsonl#train"))
-    of_records, account = batches(run, records)
+    assert isinstance(data.open_split(run, "records"), Records)
+    of_files, _ = batches(run, "all.jsonl#train")
+    of_records, account = batches(run, "records")
     for one, other in zip(of_files, of_records, strict=True):
         np.testing.assert_array_equal(one[1], other[1])
         assert np.abs(one[0] - other[0]).mean() * 57 < 4  # Grey levels: the JPEGs differ a little.
@@ -100,9 +96,8 @@ def test_records_give_the_clips_of_the_files(prepared):
 
 def test_isolated_decoding_gives_the_same_clips(prepared):
     run = config(prepared)
-    train = data.open_split(run, "train.csv")
-    plain, _ = batches(run, train)
-    isolated, _ = batches(dataclasses.replace(run, decode_isolation="process"), train)
+    plain, _ = batches(run, "train.csv")
+    isolated, _ = batches(dataclasses.replace(run, decode_isolation="process"), "train.csv")
     for one, other in zip(plain, isolated, strict=True):
         np.testing.assert_array_equal(one[0], other[0])
     with data.decoder(run) as decode:
@@ -113,21 +108,21 @@ def test_isolated_decoding_gives_the_same_clips(prepared):
 
 def test_every_augmentation_at_once(prepared):
     run = config(prepared, **ALL_AUGMENTATIONS)
-    found, _ = batches(run, data.open_split(run, "records"))
+    found, _ = batches(run, "records")
     assert len(found) == 4  # 16 videos, each twice, in batches of 8.
     for clips, labels in found:
         assert clips.shape == (8, 4, 32, 32, 3) and np.isfinite(clips).all()
         assert labels.shape == (8, 8)
         np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-5)
-    resumed, _ = batches(run, data.open_split(run, "records"), first_step=3)
+    resumed, _ = batches(run, "records", first_step=3)
     np.testing.assert_array_equal(resumed[0][0], found[3][0])
 
 
 @pytest.mark.parametrize("name", sorted(ALL_AUGMENTATIONS))
 def test_each_augmentation_changes_the_clips(prepared, name):
-    plain, _ = batches(config(prepared), data.open_split(config(prepared), "records"))
+    plain, _ = batches(config(prepared), "records")
     run = config(prepared, **{name: ALL_AUGMENTATIONS[name]})
-    changed, _ = batches(run, data.open_split(run, "records"))
+    changed, _ = batches(run, "records")
     assert (plain[0][0] != changed[0][0]).any()
 
 
@@ -137,9 +132,8 @@ def test_a_service_makes_the_same_batches(prepared):
     address = dispatcher.target.partition("://")[2]
     workers = [service.WorkerServer(service.WorkerConfig(dispatcher_address=address)) for _ in range(2)]
     run = config(prepared, repeats=2)
-    records = data.open_split(run, "records")
-    alone, _ = batches(run, records)
-    served, account = batches(dataclasses.replace(run, data_service=dispatcher.target), records)
+    alone, _ = batches(run, "records")
+    served, account = batches(dataclasses.replace(run, data_service=dispatcher.target), "records")
     assert len(workers) == 2 and len(alone) == len(served) == 4
     assert {clips.tobytes() for clips, _ in served} == {clips.tobytes() for clips, _ in alone}
     assert account.summary()["used"] == 16
@@ -151,7 +145,7 @@ def test_other_classes_and_several_labels_are_refused(prepared, tmp_path):
     (tmp_path / "a.mp4").touch()
     write_manifest(tmp_path / "m.jsonl", Manifest((video,), ("x", "y")))
     with pytest.raises(ValueError, match=r"Expected the classes of the training split.*Received.*Try"):
-        data.open_split(run, "m.jsonl", ("x", "z"))
+        data.open_split(run, "m.jsonl", classes=("x", "z"))
     with pytest.raises(ValueError, match=r"Expected one label a video.*Try"):
         data.open_split(run, "m.jsonl")
     with pytest.raises(ValueError, match=r"without #val, as they are read whole.*Try: .*--split=val"):
@@ -161,24 +155,28 @@ def test_other_classes_and_several_labels_are_refused(prepared, tmp_path):
 
 
 def test_flags_that_do_not_go_with_the_data_are_refused(prepared):
-    run = config(prepared)
-    records, files = (data.open_split(run, name) for name in ("records", "all.jsonl#train"))
-    data.check(run, records, files)
-    left_and_right = dataclasses.replace(files, directional=True)
-    for changes, splits, words in (
-        ({"fps": 5.0}, (records, files), r"Expected --fps=0, .*Received --fps=5\. Try"),
-        ({"fps": 5.0}, (files, records), r"Expected --fps=0, .*Received --fps=5\. Try"),
-        ({"data_service": "grpc://127.0.0.1:1"}, (records, files), r"service at .*Received: .*refused.*Try"),
-        ({"data_service": "grpc://localhost:1"}, (files, records), r"Expected records .*video files.*Try"),
-        ({"flip": True}, (left_and_right, files), r"names directions.*Try: .*--noflip"),
-        (
-            {"batch_size": 17},
-            (files, files),
-            r"at least 17 .*Received 16.*Try: --batch_size=16",
-        ),
+    left_and_right = read_manifest(prepared / "all.jsonl")
+    write_manifest(prepared / "sides.jsonl", dataclasses.replace(left_and_right, directional=True))
+    files = {"train_annotations": "all.jsonl#train", "val_annotations": "all.jsonl#val"}
+    records = files | {"train_annotations": "records"}
+    for changes, words in (
+        (records | {"fps": 5.0}, r"Expected --fps=0, .*Received --fps=5\. Try"),
+        (records | {"data_service": "grpc://127.0.0.1:1"}, r"service at .*Received: .*refused.*Try"),
+        (files | {"flip": True, "train_annotations": "sides.jsonl#train"}, r"names directions.*Try: .*flip"),
+        (files | {"batch_size": 17}, r"at least 17 .*Received 16.*Try: batch_size=16"),
     ):
         with pytest.raises(ValueError, match=words):
-            data.check(dataclasses.replace(run, **changes), *splits)
+            data.open_data(config(prepared, **changes))
+    opened = data.open_data(config(prepared, **records))
+    assert opened.schedule.steps_per_epoch == 2 and len(opened.classes) == 8
+    opened.close()
+
+
+def test_a_service_is_refused_for_files(prepared):
+    dispatcher = tf.data.experimental.service.DispatchServer()
+    run = config(prepared, train_annotations="all.jsonl#train", data_service=dispatcher.target)
+    with pytest.raises(ValueError, match=r"Expected records .*video files.*Try"):
+        data.open_data(dataclasses.replace(run, val_annotations="all.jsonl#val"))
 
 
 def test_a_run_from_records_with_all_augmentations(prepared, tmp_path):

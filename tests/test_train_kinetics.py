@@ -6,16 +6,13 @@ import signal
 
 import keras
 import numpy as np
-import pytest
 import small_run
 
 from pipelines.account import Account
-from pipelines.manifest import Manifest
 from pipelines.manifest.annotations import read_kinetics
 from pipelines.video_files import VideoFiles
 from train.config import read_config
 from train.evaluate import accuracy, evaluate
-from train.loop import train_and_evaluate
 
 
 def test_run_writes_what_it_promises(finished_run):
@@ -66,11 +63,10 @@ def test_the_account_of_the_data_adds_up(finished_run):
 def test_results_are_those_of_the_saved_model(finished_run):
     config = read_config(finished_run.workdir)
     classes = json.loads((finished_run.workdir / "serving.json").read_text())["classes"]
-    manifest = read_kinetics(config.data_dir, config.val_annotations, classes)
+    source = VideoFiles(read_kinetics(config.data_dir, config.val_annotations, classes))
     model = keras.saving.load_model(finished_run.workdir / "model.keras")
     results = json.loads((finished_run.workdir / "results.json").read_text())
-    account = Account(manifest)
-    again = evaluate(model, VideoFiles(manifest, account, short_side=32), config, account)
+    again = evaluate(model, source, config, Account(source.manifest))
     assert {k: again[k] for k in ("top1", "top5", "videos")} == {
         k: results[k] for k in ("top1", "top5", "videos")
     }
@@ -171,15 +167,13 @@ import sys
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from pipelines.manifest.annotations import read_kinetics
 from train.config import read_config
+from train.data import open_data
 from train.loop import train_and_evaluate
 import dataclasses
 config = dataclasses.replace(read_config(sys.argv[1]), workdir=sys.argv[2], epochs=1)
-train = read_kinetics(config.data_dir, config.train_annotations)
-val = read_kinetics(config.data_dir, config.val_annotations, train.classes)
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-results = train_and_evaluate(config, train, val, strategy)
+results = train_and_evaluate(config, open_data(config), strategy)
 print("videos", results["videos"])
 """
 
@@ -192,10 +186,8 @@ def test_two_devices(finished_run, tmp_path):
 
 
 def test_fewer_videos_than_a_batch(finished_run, tmp_path):
-    config = read_config(finished_run.workdir)
-    train = read_kinetics(config.data_dir, config.train_annotations)
-    few = Manifest(train.videos[:7], train.classes)
-    with pytest.raises(
-        ValueError, match=r"Expected at least 8 training videos .*Received 7.*Try: --batch_size=7"
-    ):
-        train_and_evaluate(read_config(finished_run.workdir), few, few)
+    process = small_run.train(finished_run.data, tmp_path / "run", batch_size=32)
+    assert process.returncode == 1
+    last = process.stderr.splitlines()[-1]
+    assert re.match(r"error: Expected at least 32 training videos .*Received 30.*Try: --batch_size=30", last)
+    assert not (tmp_path / "run").exists()

@@ -324,3 +324,10 @@ def read_config(workdir):
     define_flags(flag_values)
     flag_values(["", f"--flagfile={path}"])
     return config_from_flags(flag_values)
+
+
+def in_flags(error):
+    """Returns the text of an error with the flags' spelling of what the pipelines call by its name."""
+    names = "|".join(field.name for field in dataclasses.fields(Config))
+    text = re.sub(rf"(?<![-\w.])({names})=", r"--\1=", str(error))
+    return text.replace(" max_bad_fraction", " --max_bad_fraction")

@@ -1,51 +1,112 @@
 """From a configuration to its data: which videos, which clips of them, and what is done to their pixels."""
 
 import contextlib
+import dataclasses
 import functools
 import os
 import socket
 
 import tensorflow as tf
 
-from pipelines.augmenting import colour, mixing, rand_augment
-from pipelines.augmenting import crops as augment
+from pipelines.account import Account
+from pipelines.augmenting import colour, crops, erasing, mixing, rand_augment
+from pipelines.augmenting.resizing import scale_short_side
 from pipelines.clips import SAMPLING
-from pipelines.dataset import evaluation_views, steps_per_epoch, training_clips
+from pipelines.dataset import ClipFormat, evaluation_views, training_clips
 from pipelines.decoding.decode import decode_frames
-from pipelines.decoding.isolation import IsolatedDecoder
-from pipelines.labels import check_flip
+from pipelines.decoding.isolation import open_decoder
 from pipelines.manifest import is_manifest, read_manifest
 from pipelines.manifest.annotations import read_kinetics
-from pipelines.records.source import Records, is_records, open_records
+from pipelines.order import Schedule
+from pipelines.records.source import is_records, open_records
 from pipelines.video_files import VideoFiles
 
 # Ways to cut a training clip from its frames: name -> function (config) -> function (frames, seed) -> clip.
 CROPS = {
     "multi_scale": lambda config: functools.partial(
-        augment.multi_scale_crop, size=config.crop, scales=config.crop_scales
+        crops.multi_scale_crop, size=config.crop, scales=config.crop_scales
     ),
     "scale_jitter": lambda config: functools.partial(
-        augment.scale_jitter_crop, size=config.crop, short_sides=config.jitter_sides
+        crops.scale_jitter_crop, size=config.crop, short_sides=config.jitter_sides
     ),
-    "random_resized": lambda config: functools.partial(augment.random_resized_crop, size=config.crop),
+    "random_resized": lambda config: functools.partial(crops.random_resized_crop, size=config.crop),
 }
 
 
-def open_split(config, annotations, classes=None):
-    """Returns the videos that a configuration names.
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What a run reads, opened and checked.
+
+    Attributes:
+        train: The source of the training videos, see `pipelines.dataset`.
+        val: The source of the validation videos.
+        schedule: The `Schedule` of the training.
+        accounts: {"train": `Account`, "val": `Account`}.
+        batches: The training batches of all epochs.
+        close: Function that ends what decodes.
+    """
+
+    train: object
+    val: object
+    schedule: Schedule
+    accounts: dict
+    batches: tf.data.Dataset
+    close: object
+
+    @property
+    def classes(self):
+        """The class names, in the order of the labels."""
+        return self.train.manifest.classes
+
+
+def open_data(config):
+    """Opens a run's data. All that is wrong with the flags in view of the data is found here.
+
+    Args:
+        config: A `Config`.
+
+    Returns:
+        `Data`.
+
+    Raises:
+        FileNotFoundError: An annotation file or a directory is missing.
+        ValueError: A split is malformed, has other classes, or more or fewer than one label a video; there
+            are fewer videos than a batch shows; flips would make labels wrong; a service was given and no
+            records, or cannot be reached; or records have another frame rate than `fps`.
+    """
+    if config.data_service:
+        _check_service(config.data_service)
+    with contextlib.ExitStack() as stack:
+        decode = stack.enter_context(decoder(config))
+        train = open_split(config, config.train_annotations, decode)
+        val = open_split(config, config.val_annotations, decode, train.manifest.classes)
+        schedule = Schedule(
+            len(train.manifest), config.batch_size, config.epochs, config.seed, config.repeats
+        )
+        splits = {"train": train, "val": val}
+        accounts = {name: Account(split.manifest, config.max_bad_fraction) for name, split in splits.items()}
+        batches = training_batches(config, train, accounts["train"], schedule)
+        return Data(train, val, schedule, accounts, batches, stack.pop_all().close)
+
+
+def open_split(config, annotations, decode=decode_frames, classes=None):
+    """Returns the source of the videos that a configuration names.
 
     Args:
         config: A `Config`.
         annotations: Path, absolute or relative to `config.data_dir`: a directory of records, a manifest
-            (.jsonl, or .csv with a column `path`), of which `#NAME` takes one split, or a CSV as of Kinetics.
+            (.jsonl, or .csv with a column `path`), of which `#NAME` takes one split, or a CSV such as
+            Kinetics has.
+        decode: The decoder of files.
         classes: Class names that the split has to have; None takes the split's own.
 
     Returns:
-        A `Manifest`, or `Records` with one.
+        `VideoFiles` or `Records`.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is malformed, has other classes, or more or fewer than one label a video.
+        ValueError: It is malformed, has other classes or another frame rate, or more or fewer than one label
+            a video.
     """
     file, _, name = annotations.partition("#")
     path = os.path.join(config.data_dir, file)
@@ -55,12 +116,17 @@ def open_split(config, annotations, classes=None):
                 f"Expected records without #{name}, as they are read whole. Received {annotations!r}. "
                 f"Try: python -m pipelines.records --split={name}, and that directory."
             )
-        split = open_records(path)
+        source = open_records(path)
     elif is_manifest(path):
-        split = read_manifest(path, name or None)
+        source = VideoFiles(read_manifest(path, name or None), decode, config.fps)
     else:
-        return read_kinetics(config.data_dir, annotations, classes)
-    manifest = manifest_of(split)
+        return VideoFiles(read_kinetics(config.data_dir, annotations, classes), decode, config.fps)
+    _check_split(source, path, config, classes)
+    return source
+
+
+def _check_split(source, path, config, classes):
+    manifest = source.manifest
     if classes is not None and manifest.classes != tuple(classes):
         raise ValueError(
             f"Expected the classes of the training split in {path}. Received {len(manifest.classes)} "
@@ -71,38 +137,11 @@ def open_split(config, annotations, classes=None):
             f"Expected one label a video in {path}. Received several, none, or time spans. "
             "Try: a manifest with one label a row."
         )
-    return split
-
-
-def manifest_of(split):
-    """Returns the `Manifest` of what `open_split` returned."""
-    return split.manifest if isinstance(split, Records) else split
-
-
-def check(config, train, val):
-    """Checks that the flags go with the data, before a run begins.
-
-    Raises:
-        ValueError: There are fewer videos than a batch shows, flips would make labels wrong, a service was
-            given and no records, or cannot be reached, or records have another frame rate than `fps`.
-    """
-    manifest = manifest_of(train)
-    check_flip(manifest, config.flip)
-    steps_per_epoch(manifest, config.batch_size, config.repeats)
-    if config.data_service and not isinstance(train, Records):
+    if source.fps != config.fps:  # Prediction, from files, has to sample as evaluation does.
         raise ValueError(
-            "Expected records as --train_annotations, since --data_service makes batches without Python. "
-            "Received video files. Try: python -m pipelines.records, and its output in their place."
+            f"Expected --fps={source.fps:g}, with which the records in {path} were prepared. "
+            f"Received --fps={config.fps:g}. Try: that one, or python -m pipelines.records anew."
         )
-    for split in (train, val):
-        # Prediction, from files, has to sample as evaluation does.
-        if isinstance(split, Records) and split.header["settings"]["fps"] != config.fps:
-            raise ValueError(
-                f"Expected --fps={split.header['settings']['fps']:g}, as the records were prepared with. "
-                f"Received --fps={config.fps:g}. Try: that one, or python -m pipelines.records anew."
-            )
-    if config.data_service:
-        _check_service(config.data_service)
 
 
 def _check_service(address):
@@ -116,21 +155,24 @@ def _check_service(address):
         ) from None
 
 
-@contextlib.contextmanager
 def decoder(config):
-    """Gives the decoder of a run, and ends its processes."""
-    if config.decode_isolation == "process":
-        with IsolatedDecoder(workers=os.cpu_count()) as decode:
-            yield decode
-    else:
-        yield decode_frames
+    """Returns a context that gives the decoder of a run, and ends its processes."""
+    return open_decoder(config.decode_isolation, workers=os.cpu_count())
 
 
-def source_of(config, split, account, decode, short_side):
-    """Returns what `pipelines.dataset` reads a split from."""
-    if isinstance(split, Records):
-        return split
-    return VideoFiles(split, account, decode, short_side or None, config.fps)
+def training_format(config):
+    """Returns the `ClipFormat` of the training clips."""
+    return ClipFormat(config.clip_frames, config.crop, config.mean, config.std)
+
+
+def test_format(config):
+    """Returns the `ClipFormat` of evaluation, prediction and serving."""
+    return ClipFormat(config.clip_frames, config.test_size, config.mean, config.std)
+
+
+def mixes(config):
+    """Returns whether training clips are mixed, so that their labels are vectors."""
+    return config.mixup > 0 or config.cutmix > 0
 
 
 def samplers(config):
@@ -151,7 +193,7 @@ def training_transform(config):
         strength = dict.fromkeys(("brightness", "contrast", "saturation"), config.colour_jitter)
         steps.append(functools.partial(colour.colour_jitter, hue=config.colour_jitter / 4, **strength))
     if config.erasing:
-        steps.append(functools.partial(augment.random_erasing, probability=config.erasing))
+        steps.append(functools.partial(erasing.random_erasing, probability=config.erasing))
 
     def transform(frames, seed):
         for step, step_seed in zip(steps, tf.unstack(tf.random.split(seed, len(steps))), strict=True):
@@ -161,21 +203,20 @@ def training_transform(config):
     return transform
 
 
-def training_batches(config, source, account, first_step=0):
+def training_batches(config, source, account, schedule, first_step=0):
     """Returns the training batches of all epochs, see `pipelines.dataset.training_clips`."""
+    scale = functools.partial(scale_short_side, size=config.short_side) if config.short_side else None
     mix = functools.partial(mixing.mix, mixup_alpha=config.mixup, cutmix_alpha=config.cutmix)
     return training_clips(
         source,
-        config.training_format(),
+        training_format(config),
+        schedule,
         sample=samplers(config)[0],
         transform=training_transform(config),
         flip=config.flip,
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        seed=config.seed,
         account=account,
-        repeats=config.repeats,
-        mix=mix if config.mixes() else None,
+        scale=scale,
+        mix=mix if mixes(config) else None,
         first_step=first_step,
         workers=config.workers or tf.data.AUTOTUNE,
         service=config.data_service,
@@ -185,7 +226,7 @@ def training_batches(config, source, account, first_step=0):
 def centre_clips(config, source, account):
     """Returns the centre clip of every video, for validation, with labels as in training."""
     batches = _views(config, source, account, clips=1, crops=1)
-    if not config.mixes():
+    if not mixes(config):
         return batches
     classes = len(source.manifest.classes)
     return batches.map(lambda clips, labels, weights: (clips, tf.one_hot(labels, classes), weights))
@@ -199,7 +240,7 @@ def evaluation_clips(config, source, account):
 def _views(config, source, account, clips, crops):
     return evaluation_views(
         source,
-        config.test_format(),
+        test_format(config),
         sample=samplers(config)[1],
         clips=clips,
         crops=crops,

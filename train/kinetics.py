@@ -11,7 +11,7 @@ from absl import app, flags
 
 from pipelines.account import TooManyBadVideos
 from train import config
-from train.data import check, manifest_of, open_split
+from train.data import open_data
 from train.loop import NetworkError, train_and_evaluate
 
 
@@ -20,15 +20,13 @@ def main(argv):
     del argv
     try:
         run = config.config_from_flags(flags.FLAGS)
-        train = open_split(run, run.train_annotations)
-        val = open_split(run, run.val_annotations, manifest_of(train).classes)
-        check(run, train, val)
+        data = open_data(run)
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {config.in_flags(error)}")
     try:
-        results = train_and_evaluate(run, train, val)
+        results = train_and_evaluate(run, data)
     except (NetworkError, TooManyBadVideos, OSError, FloatingPointError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {config.in_flags(error)}")
     print(
         f"top-1 {results['top1']:.1%}, top-5 {results['top5']:.1%} on {results['videos']} videos, "
         f"{results['clips']} clips x {results['crops']} crops, {results['seconds_per_video']:.3f} s per video"

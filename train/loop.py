@@ -1,5 +1,6 @@
 """Trains and evaluates one configuration, from the manifests to `results.json`."""
 
+import contextlib
 import difflib
 import json
 import os
@@ -9,9 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines.account import Account
-from pipelines.dataset import iterators_ended_on_error, steps_per_epoch
-from train import data, optim
+from pipelines.dataset import iterators_ended_on_error
+from pipelines.whole_files import whole_file
+from train import optim
+from train.data import centre_clips, mixes
 from train.evaluate import evaluate
 
 
@@ -20,7 +22,7 @@ class NetworkError(ValueError):
 
 
 @iterators_ended_on_error()
-def train_and_evaluate(config, train, val, strategy=None):
+def train_and_evaluate(config, data, strategy=None):
     """Trains a model and evaluates it.
 
     Writes to `config.workdir`: `run.flags` (the configuration), `tensorboard/`, `bad_videos_train.csv`,
@@ -29,8 +31,7 @@ def train_and_evaluate(config, train, val, strategy=None):
 
     Args:
         config: A `Config`.
-        train: Training split, as of `train.data.open_split`.
-        val: Validation split, of the same classes.
+        data: What `train.data.open_data` returned for it; it is closed at the end.
         strategy: A `tf.distribute.Strategy`; None mirrors the model on every GPU, or on the CPU.
 
     Returns:
@@ -39,46 +40,38 @@ def train_and_evaluate(config, train, val, strategy=None):
     Raises:
         FileExistsError: The workdir holds a run of another configuration.
         NetworkError: The flags describe no network, or --weights does not fit it; nothing is written.
-        ValueError: The data does not go with the flags, as flips where left is not right.
         FloatingPointError: The loss became infinite or NaN; no model is written.
         TooManyBadVideos: More than `config.max_bad_fraction` of the videos cannot be read.
     """
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.dtype_policy)
     strategy = strategy or tf.distribute.MirroredStrategy()
-    manifests = {"train": data.manifest_of(train), "val": data.manifest_of(val)}
-    classes = manifests["train"].classes
-    data.check(config, train, val)
     with strategy.scope():
-        model = build_model(config, manifests["train"])
+        model = build_model(config, data)
     claim_workdir(config)
-    accounts = {name: Account(manifest, config.max_bad_fraction) for name, manifest in manifests.items()}
-    write_accounts(config, accounts)
-    check_accounts(accounts)
+    write_accounts(config, data.accounts)
+    check_accounts(data.accounts)
     print(
-        f"{model.name}: {model.count_params():,} parameters, {len(manifests['train'])} training and "
-        f"{len(manifests['val'])} validation videos of {len(classes)} classes, "
+        f"{model.name}: {model.count_params():,} parameters, {len(data.train.manifest)} training and "
+        f"{len(data.val.manifest)} validation videos of {len(data.classes)} classes, "
         f"{strategy.num_replicas_in_sync} device(s)"
     )
-
     start = time.monotonic()
     try:
-        with data.decoder(config) as decode:
-            source = data.source_of(config, train, accounts["train"], decode, config.short_side)
-            val_source = data.source_of(config, val, accounts["val"], decode, config.test_size)
-            fit(model, config, source, val_source, accounts)
+        with contextlib.closing(data):
+            fit(model, config, data)
             train_seconds = time.monotonic() - start
-            save(model, config, classes)
-            results = evaluate(model, val_source, config, accounts["val"])
+            save(model, config, data.classes)
+            results = evaluate(model, data.val, config, data.accounts["val"])
     except tf.errors.OpError:
-        check_accounts(accounts)  # A better explanation than TensorFlow's of what stopped the pipeline.
+        check_accounts(data.accounts)  # A better explanation than TensorFlow's of what stopped the pipeline.
         raise
     finally:
-        write_accounts(config, accounts)
+        write_accounts(config, data.accounts)
     results |= {
         "train_seconds": train_seconds,
         "parameters": model.count_params(),
-        "data": {name: account.summary() for name, account in accounts.items()},
+        "data": {name: account.summary() for name, account in data.accounts.items()},
     }
     _write(os.path.join(config.workdir, "results.json"), json.dumps(results, indent=2) + "\n")
     return results
@@ -106,28 +99,25 @@ def claim_workdir(config):
     _write(path, text)
 
 
-def build_model(config, manifest):
-    """Returns the compiled model for a training manifest; call it in the strategy's scope."""
+def build_model(config, data):
+    """Returns the compiled model for a run's data; call it in the strategy's scope."""
     try:
-        model = config.build_network(len(manifest.classes))
+        model = config.build_network(len(data.classes))
     except (ValueError, OSError) as error:
         raise NetworkError(str(error)) from error
-    steps = steps_per_epoch(manifest, config.batch_size, config.repeats)
-    schedule = optim.cosine_with_warmup(config.learning_rate, steps, config.epochs, config.warmup_epochs)
-    # Labels of mixed clips are vectors.
-    kind = "Categorical" if config.mixes() else "SparseCategorical"
-    loss, accuracy = getattr(keras.losses, f"{kind}Crossentropy"), getattr(keras.metrics, f"{kind}Accuracy")
-    top_k = (
-        keras.metrics.TopKCategoricalAccuracy
-        if config.mixes()
-        else keras.metrics.SparseTopKCategoricalAccuracy
+    schedule = optim.cosine_with_warmup(
+        config.learning_rate, data.schedule.steps_per_epoch, config.epochs, config.warmup_epochs
     )
+    # Labels of mixed clips are vectors.
+    kind = "Categorical" if mixes(config) else "SparseCategorical"
+    loss, accuracy = getattr(keras.losses, f"{kind}Crossentropy"), getattr(keras.metrics, f"{kind}Accuracy")
+    top_k = getattr(keras.metrics, f"{kind.replace('Categorical', 'TopKCategorical')}Accuracy")
     model.compile(
         optim.SGD(
             schedule, momentum=config.momentum, l2=config.weight_decay, global_clipnorm=config.clip_norm
         ),
         loss=loss(from_logits=True, reduction="mean_with_sample_weight"),
-        weighted_metrics=[accuracy("top1"), top_k(min(5, len(manifest.classes)), "top5")],
+        weighted_metrics=[accuracy("top1"), top_k(min(5, len(data.classes)), "top5")],
         jit_compile=False,  # XLA is slower on CPU, and fails under MirroredStrategy.
     )
     return model
@@ -145,20 +135,20 @@ def write_accounts(config, accounts):
         account.write(os.path.join(config.workdir, f"bad_videos_{name}.csv"))
 
 
-def fit(model, config, train, val, accounts):
+def fit(model, config, data):
     """Runs all epochs; after each one, the centre clip of every validation video is classified."""
 
     def report_bad_videos(epoch, logs):
-        counts = f"{accounts['train']} for training, {accounts['val']} for validation"
+        counts = f"{data.accounts['train']} for training, {data.accounts['val']} for validation"
         print(f"bad videos skipped: {counts}", flush=True)
-        write_accounts(config, accounts)
+        write_accounts(config, data.accounts)
 
     history = model.fit(
-        data.training_batches(config, train, accounts["train"]),
+        data.batches,
         epochs=config.epochs,
         shuffle=False,  # The batches come in their order already.
-        steps_per_epoch=steps_per_epoch(train.manifest, config.batch_size, config.repeats),
-        validation_data=data.centre_clips(config, val, accounts["val"]),
+        steps_per_epoch=data.schedule.steps_per_epoch,
+        validation_data=centre_clips(config, data.val, data.accounts["val"]),
         callbacks=[
             keras.callbacks.ProgbarLogger(),  # First, to end its line before the next is printed.
             keras.callbacks.TensorBoard(os.path.join(config.workdir, "tensorboard"), write_graph=False),
@@ -178,9 +168,8 @@ def save(model, config, classes):
 
     The optimizer stays behind: it would double the file, and ask of whoever loads it to know `train`.
     """
-    partial = os.path.join(config.workdir, "partial.keras")
-    keras.Model(model.inputs, model.outputs, name=model.name).save(partial)
-    os.replace(partial, os.path.join(config.workdir, "model.keras"))
+    with whole_file(os.path.join(config.workdir, "model.keras")) as partial:
+        keras.Model(model.inputs, model.outputs, name=model.name).save(partial)
     serving = {
         "classes": classes,
         "frames": config.clip_frames,
@@ -192,6 +181,5 @@ def save(model, config, classes):
 
 
 def _write(path, text):
-    with open(f"{path}.partial", "w", encoding="utf-8") as file:
+    with whole_file(path) as partial, open(partial, "w", encoding="utf-8") as file:
         file.write(text)
-    os.replace(f"{path}.partial", path)

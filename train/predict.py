@@ -9,15 +9,17 @@ import sys
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl import app, flags
 
 import keras_nonlocal  # noqa: F401 - registers the layers by which model.keras is read.
-from pipelines.augmenting import crops as augment
 from pipelines.bad_video import BadVideo
-from pipelines.clips import candidates
-from pipelines.dataset import cut_views
+from pipelines.dataset import video_views
+from pipelines.dataset.clip_format import normalise
+from pipelines.manifest import Manifest, Video
+from pipelines.video_files import VideoFiles
 from train.config import read_config
-from train.data import decoder, samplers
+from train.data import decoder, samplers, test_format
 
 _BAR_WIDTH = 30
 
@@ -41,16 +43,19 @@ def predict(path, workdir):
         raise FileNotFoundError(
             f"Expected a trained model at {model_path!r}. Received no such file. Try: let the run end first."
         )
-    sample = samplers(config)[1]
-
-    def choose(seconds):
-        numbers = candidates(seconds, fps=config.fps)
-        return numbers[sample(len(numbers), config.clip_frames, config.test_clips).reshape(-1)]
-
+    manifest = Manifest((Video(os.fspath(path), ()),), ())
     with decoder(config) as decode:
-        frames = decode(path, choose, config.test_size)
-    views = cut_views(frames, config.test_format(), config.test_clips, config.test_crops)
-    views = augment.normalise(views, config.mean, config.std)
+        ok, views, reason = video_views(
+            VideoFiles(manifest, decode, config.fps),
+            tf.constant(0, tf.int64),
+            test_format(config),
+            samplers(config)[1],
+            config.test_clips,
+            config.test_crops,
+        )
+    if not ok:
+        raise BadVideo(path, reason.numpy().decode())
+    views = normalise(views, config.mean, config.std)
     model = keras.saving.load_model(model_path, compile=False)
     with open(os.path.join(workdir, "serving.json"), encoding="utf-8") as file:
         classes = json.load(file)["classes"]

@@ -1,13 +1,14 @@
-"""Clip operations: one draw per clip, so that every frame of it is treated alike.
+"""Random crops: one draw per clip, so that every frame of it is treated alike.
 
-Clips are uint8 [T, H, W, 3], of any T, H and W, and stay uint8, rounded, until `normalise`. The random
-operations take a `seed`, an integer tensor [2] as of `tf.random.stateless_uniform`, and the same seed
-always gives the same result. What an operation draws, a `..._box`, is a function of its own: from
-it, each pixel of the result can be told.
+Clips are uint8 [T, H, W, 3], of any T, H and W. The random operations take a `seed`, an integer tensor [2] as
+`tf.random.stateless_uniform` does, and the same seed always gives the same result. What an operation draws is
+a function of its own, a `..._box`: its result tells each pixel of the crop.
 """
 
 import numpy as np
 import tensorflow as tf
+
+from pipelines.augmenting.resizing import crop_and_resize
 
 # Corners, edge middles, centre and quarter points of the TSN crop, in steps of a quarter of the free space.
 _CROP_OFFSETS = np.array(
@@ -128,152 +129,12 @@ def random_resized_box(shape, seed, area=(0.08, 1.25), aspect=(3 / 4, 4 / 3)):
         (corner, extent): int32 [2] (top, left) and int32 [2] (height, width), in pixels.
     """
     shape = tf.convert_to_tensor(shape)
-    fits, corner, extent = _first_box_that_fits(shape, seed, area, aspect)
+    fits, corner, extent = first_box_that_fits(shape, seed, area, aspect)
     square = tf.repeat(tf.reduce_min(shape), 2)
     return tf.where(fits, corner, (shape - square) // 2), tf.where(fits, extent, square)
 
 
-def crop_and_resize(frames, corner, extent, size):
-    """Cuts a box of `extent` (height, width) at `corner` (top, left) and resizes it bilinearly.
-
-    Centres of pixels are at halves: row y of the result shows row (y + 0.5) * height / size - 0.5 of
-    the box. A box of the wanted size is not touched.
-
-    Returns:
-        uint8 [T, size, size, 3].
-    """
-    box = frames[:, corner[0] : corner[0] + extent[0], corner[1] : corner[1] + extent[1]]
-    pixels = tf.cond(
-        tf.reduce_all(tf.equal(extent, size)),
-        lambda: box,
-        lambda: tf.cast(tf.image.resize(box, (size, size)) + 0.5, tf.uint8),
-    )
-    return tf.ensure_shape(pixels, (None, size, size, 3))
-
-
-def random_flip(clip, seed):
-    """Mirrors the whole clip [T, H, W, 3] left to right with probability one half.
-
-    Returns:
-        (clip, flipped): the clip, and whether it is mirrored, a boolean scalar.
-    """
-    clip, flipped = tf.convert_to_tensor(clip), tf.random.stateless_uniform([], seed) < 0.5
-    return tf.cond(flipped, lambda: mirror(clip), lambda: clip), flipped
-
-
-def mirror(clip):
-    """Returns a clip [T, H, W, 3] with left and right exchanged."""
-    # TensorFlow has a fast way for three axes, of which the last is colour.
-    rows = tf.reshape(clip, tf.concat([[-1], tf.shape(clip)[2:]], axis=0))  # [T*H, W, 3]
-    return tf.ensure_shape(tf.reshape(tf.reverse(rows, [1]), tf.shape(clip)), clip.shape)
-
-
-def random_erasing(clip, seed, probability=0.25, area=(0.02, 1 / 3), aspect=(0.3, 10 / 3), colour=None):
-    """Covers a random box, the same in all frames (Zhong et al. 2020).
-
-    Args:
-        clip: uint8 [T, H, W, 3].
-        seed: Integer tensor [2].
-        probability: How often a clip is touched at all, in [0, 1].
-        area: Least and largest area of the box, as fractions of the frame's.
-        aspect: Least and largest width / height of the box.
-        colour: Three levels of 0-255 that fill the box, such as the mean colour of the data set. None
-            fills it with noise, uniform for each pixel and channel, the same in all frames.
-
-    Returns:
-        uint8 [T, H, W, 3].
-
-    Raises:
-        ValueError: A range is empty or not positive, or the probability is none.
-    """
-    clip = tf.convert_to_tensor(clip)
-    shape = tf.shape(clip)[1:3]
-    corner, extent = erasing_box(shape, seed, probability, area, aspect)
-
-    def covered():
-        rows, columns = tf.range(shape[0])[:, None, None], tf.range(shape[1])[:, None]
-        inside = (rows >= corner[0]) & (rows < corner[0] + extent[0])
-        inside &= (columns >= corner[1]) & (columns < corner[1] + extent[1])
-        inside = tf.repeat(tf.cast(inside, tf.uint8), 3, axis=2)  # [H, W, 3]
-        if colour is None:
-            noise_seed = tf.random.split(seed, 2)[1]
-            patch = tf.random.stateless_uniform(tf.shape(inside), noise_seed, 0, 256, tf.int32)
-        else:
-            patch = tf.round(colour)
-        return clip * (1 - inside) + inside * tf.cast(patch, tf.uint8)
-
-    return tf.cond(extent[0] > 0, covered, lambda: clip)
-
-
-def erasing_box(shape, seed, probability=0.25, area=(0.02, 1 / 3), aspect=(0.3, 10 / 3)):
-    """Draws the box of `random_erasing` in a frame of `shape` (height, width), as `random_resized_box` does.
-
-    Returns:
-        (corner, extent): int32 [2] (top, left) and int32 [2] (height, width), in pixels; the extent is
-        (0, 0) if nothing is to be covered, or no box fits.
-    """
-    if not 0 <= probability <= 1:
-        raise ValueError(
-            f"Expected a probability in [0, 1]. Received probability={probability}. Try: probability=0.25."
-        )
-    box_seed = tf.random.split(seed, 2)[0]
-    fits, corner, extent = _first_box_that_fits(tf.convert_to_tensor(shape), box_seed, area, aspect)
-    fits &= tf.random.stateless_uniform([], seed) < probability
-    return corner, tf.where(fits, extent, 0)
-
-
-def square_crops(frames, size, crops):
-    """Cuts squares along the long side: the centre, or left (top), centre and right (bottom).
-
-    Args:
-        frames: uint8 [T, H, W, 3] with H, W >= size.
-        size: Side of the squares in pixels.
-        crops: 1 or 3.
-
-    Returns:
-        uint8 [crops, T, size, size, 3].
-
-    Raises:
-        ValueError: There are other than 1 or 3 crops.
-    """
-    if crops not in (1, 3):
-        raise ValueError(f"Expected 1 or 3 crops. Received crops={crops}. Try: crops=3.")
-    frames = tf.convert_to_tensor(frames)
-    free = tf.shape(frames)[1:3] - size
-    middle, along = free // 2, tf.stack([free[0] > free[1], free[0] <= free[1]])
-    corners = [tf.where(along, free * place // 2, middle) for place in {1: [1], 3: [0, 1, 2]}[crops]]
-    views = [frames[:, corner[0] : corner[0] + size, corner[1] : corner[1] + size] for corner in corners]
-    return tf.ensure_shape(tf.stack(views), (crops, None, size, size, 3))
-
-
-def scale_short_side(frames, size):
-    """Resizes frames uint8 [T, H, W, 3] bilinearly to a short side of `size` pixels, the aspect kept."""
-    shape = tf.shape(frames)[1:3]
-    scaled = tf.cast(tf.round(shape * size / tf.reduce_min(shape)), tf.int32)
-    return tf.cond(
-        tf.reduce_min(shape) == size,
-        lambda: frames,
-        lambda: tf.cast(tf.round(tf.image.resize(frames, scaled)), tf.uint8),
-    )
-
-
-def normalise(clip, mean, std):
-    """Returns (clip - mean) / std per channel as float32, `mean` and `std` in the units of the clip.
-
-    Args:
-        clip: uint8 or float [..., W, 3].
-        mean: Three channel means.
-        std: Three channel deviations.
-    """
-    shape = tf.shape(clip)
-    rows = tf.cast(tf.reshape(clip, [-1, 3 * shape[-2]]), tf.float32)  # [T*H, W*3]
-    # Whole rows at a time: broadcasting three numbers over the last axis takes four times as long.
-    mean, scale = (tf.tile(tf.constant(row, tf.float32), [shape[-2]]) for row in (mean, 1 / np.array(std)))
-    # A product, not a quotient: XLA would make it one, and give other last bits than plain TensorFlow.
-    return tf.ensure_shape(tf.reshape((rows - mean) * scale, shape), clip.shape)
-
-
-def _first_box_that_fits(shape, seed, area, aspect):
+def first_box_that_fits(shape, seed, area, aspect):
     """Draws boxes of an area and an aspect within ranges; returns (whether one fits, corner, extent)."""
     for name, (least, largest) in (("area", area), ("aspect", aspect)):
         if not 0 < least <= largest:

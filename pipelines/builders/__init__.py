@@ -16,7 +16,7 @@ While it builds, it takes space for two copies of the videos. Importing this pac
     def clip(example):
         def frames(video):
             choose = lambda seconds: clips.dense_test_clips(len(seconds), 8, clips=1)[0]
-            return decode.decode_frames(video, choose, short_side=256)
+            return decode.decode_frames(video, choose).frames
         return tf.ensure_shape(tf.numpy_function(frames, [example["video"]], tf.uint8), (8, None, None, 3))
 
     dataset, info = tfds.load("kinetics400", split="validation", with_info=True)

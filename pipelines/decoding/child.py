@@ -19,7 +19,7 @@ def serve(timeout_seconds, memory_bytes):
         most = resource.getrlimit(what)[1]
         size = size if most == resource.RLIM_INFINITY else min(size, most)
         resource.setrlimit(what, (size, size))
-    # Whatever else is printed must not get between the answers.
+    # What anything else prints must not get between the answers.
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
 
@@ -32,16 +32,19 @@ def serve(timeout_seconds, memory_bytes):
         answer("seconds", len(seconds), seconds.astype(np.float64))
         return json.loads(requests.readline())
 
+    def send(picture):
+        answer("frame", picture.shape, np.ascontiguousarray(picture))
+
     for line in requests:
         request = json.loads(line)
-        # The parent ends a decoder that hangs; if the parent is gone, this does.
+        # The parent ends a decoder that hangs; if the parent is gone, this timer does.
         signal.setitimer(signal.ITIMER_REAL, 2 * timeout_seconds)
         source = requests.read(request["bytes"]) if "bytes" in request else request["path"]
         options = {"limits": Limits(**request["limits"]), "folder_fps": request["folder_fps"]}
         try:
-            if "short_side" in request:
-                frames = decode_frames(source, choose, request["short_side"], **options)
-                answer("frames", frames.shape, frames)
+            if request["what"] == "frames":
+                decode_frames(source, choose, send, **options)
+                answer("done", None)
             else:
                 answer("facts", inspect(source, **options))
         except BadVideo as bad:

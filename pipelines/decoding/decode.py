@@ -1,12 +1,12 @@
-"""Bytes or a path, and frame numbers, to pixels: uint8 [T, H, W, 3].
+"""Frames of a video by their places in it: a source and frame numbers in, a `Clip` out.
 
-A decoder is any function `(source, choose, short_side) -> frames`; `decode_frames` is the one that
-reads with PyAV (FFmpeg), `isolation.IsolatedDecoder` the same in processes of its own. A video is
-indexed first, packet by packet and without decoding, so frame numbers are exact for variable frame
-rates and wrong headers alike; then no more is decoded than must be: from the last key frame before
-a wanted frame on, without the frames in between that no other one is predicted from.
+A decoder is any function `(source, choose, transform) -> Clip`. `decode_frames` is the one that reads with
+PyAV (FFmpeg), and `isolation.IsolatedDecoder` does the same in processes of its own. A video is indexed
+first, packet by packet and without decoding, so frame numbers are exact for variable frame rates and wrong
+headers alike. Then no more is decoded than must be: from the last key frame before a wanted frame on,
+without those frames in between that no other frame is predicted from.
 
-How a source is read is in `containers` (videos) and `images` (an image, or a folder of them).
+`containers` knows how to read videos, `images` knows how to read an image and a folder of images.
 """
 
 import contextlib
@@ -21,16 +21,32 @@ from pipelines.bad_video import BadVideo, Unusable
 from pipelines.decoding import containers, images
 from pipelines.decoding.containers import IndexIsWrong, Limits, check
 
+# What a mutilated file makes FFmpeg, PyAV and NumPy raise. Any other exception is a mistake of ours.
+_CAUSED_BY_FILES = (av.error.FFmpegError, OSError, ValueError, ArithmeticError)
+
+
+class Clip(NamedTuple):
+    """The answer of a decoder.
+
+    Attributes:
+        frames: uint8 [T, H, W, 3], the frames in the order in which they were chosen; or what the decoder's
+            `transform` made of them, as an array [T, ...] if it makes arrays, else as a list.
+        seconds: float64 [T], the time of each frame, counted from the first frame of the file.
+    """
+
+    frames: object
+    seconds: np.ndarray
+
 
 class Facts(NamedTuple):
-    """What a file holds, each frame of it having been decoded.
+    """What a file holds, found by decoding each of its frames.
 
     Attributes:
         frames: Number of frames.
-        fps: Frames a second between the first and the last one, 0 for a single frame.
-        width: Pixels, upright.
-        height: Pixels, upright.
-        codec: FFmpeg's name of it.
+        fps: Frames a second between the first frame and the last one, 0 for a single frame.
+        width: Width in pixels, upright.
+        height: Height in pixels, upright.
+        codec: FFmpeg's name of the codec.
     """
 
     frames: int
@@ -40,46 +56,48 @@ class Facts(NamedTuple):
     codec: str
 
 
-def decode_frames(source, choose, short_side=None, limits=Limits(), folder_fps=12):  # noqa: B008
+def decode_frames(source, choose, transform=None, limits=Limits(), folder_fps=12):  # noqa: B008
     """Decodes chosen frames of a video.
 
     Args:
         source: Path of a video, of a JPEG or PNG image (T = 1), or of a folder of such images (its frames
             in the order of the numbers in their names); or the bytes of a video or an image.
-        choose: Frame numbers (0-based, in display order, repeats allowed), or a function to such numbers
-            from `seconds`, a float64 array [n] of the time of each frame, counted from the first one.
-        short_side: Length in pixels to which the short side is scaled, bilinearly and with the
-            aspect ratio kept; None keeps the size.
+        choose: Frame numbers (0-based, in display order, repeats allowed), or a function that returns such
+            numbers for `seconds`, a float64 array [n] of the time of each frame, counted from the first one.
+        transform: Function that is applied to each frame, uint8 [H, W, 3], as soon as it is decoded, so that
+            a long video need not fit into memory. Frames may come out of order, and again from the first one
+            if the file's index proves wrong; `choose` is then called again before them. None keeps frames.
         limits: `Limits`.
-        folder_fps: Frames a second of a folder, whose files tell no times.
+        folder_fps: Frames a second of a folder, whose files have no times.
 
     Returns:
-        uint8 array [T, H, W, 3], RGB, frames in the order chosen, turned upright where the file says how.
+        `Clip`. Its frames are RGB and upright, as far as the file says how it was held.
 
     Raises:
         BadVideo: The source is missing, empty, no video, has no picture stream, is damaged or above a limit.
-        ValueError: A frame number is outside the video, or `short_side` is none.
+        ValueError: A frame number is outside the video, or `folder_fps` is not positive.
 
-    Cost: the number of frames decoded, that is from the key frame before each wanted frame on; in H.264
-    without the frames on the way that no other leans on. AVI and the like are decoded twice, from the start.
+    Cost: the number of decoded frames, which are those from the key frame before each wanted frame on; H.264
+    is decoded without the frames on the way that no other frame depends on. AVI and the like are decoded
+    twice, from the start.
     """
-    check_arguments(short_side, folder_fps)
+    check_folder_fps(folder_fps)
 
-    def collect(video):
+    def collect_clip(video):
         wanted = wanted_frames(choose, video.seconds)
-        with _bad_video(source):
-            return _collect(video, wanted, short_side, limits)
+        pictures = _pictures(source, video, sorted(set(wanted)), limits)
+        return Clip(collect(pictures, wanted, transform), video.seconds[wanted])
 
-    return _read(source, collect, limits, folder_fps)
+    return _read(source, collect_clip, limits, folder_fps)
 
 
 def inspect(source, limits=Limits(), folder_fps=12):  # noqa: B008
     """Decodes every frame of a video, without keeping them.
 
     Args:
-        source: As of `decode_frames`.
+        source: As for `decode_frames`.
         limits: `Limits`.
-        folder_fps: As of `decode_frames`.
+        folder_fps: As for `decode_frames`.
 
     Returns:
         `Facts`.
@@ -89,63 +107,57 @@ def inspect(source, limits=Limits(), folder_fps=12):  # noqa: B008
     """
 
     def measure(video):
-        count, came, sizes = len(video.seconds), 0, set()
-        with _bad_video(source):
-            for _, frame in video.read(range(count)):
-                came += 1
-                check(limits, pixels=frame.width * frame.height)
-                upright = round(frame.rotation / 90) % 2 == 0
-                sizes.add((frame.width, frame.height) if upright else (frame.height, frame.width))
-                _check_size(sizes)
-            _check_all_came(came == count)
-            fps = (count - 1) / video.seconds[-1] if count > 1 else 0.0
-            return Facts(count, float(fps), *sizes.pop(), video.codec)
+        count, sizes = len(video.seconds), []
+        for _, frame in _frames(source, video, range(count), limits):
+            sizes = sizes or _upright_size(frame)
+        fps = (count - 1) / video.seconds[-1] if count > 1 else 0.0
+        return Facts(count, float(fps), *sizes, video.codec)
 
     return _read(source, measure, limits, folder_fps)
 
 
 def _read(source, use, limits, folder_fps):
-    """Returns `use(video)`, the video being read in the first way that suits it."""
-    with _bad_video(source):
+    """Returns `use(video)`; the video is read in the first way that suits it."""
+    with bad_video(source):
         ways = _ways(source, folder_fps)
     for way in ways:
         with contextlib.ExitStack() as stack, contextlib.suppress(IndexIsWrong):
-            with _bad_video(source):
+            with bad_video(source):
                 video = stack.enter_context(way(source, limits))
-            return use(video)
+            with bad_video(source, ()):
+                return use(video)
     raise BadVideo(source_name(source), "damaged: its frames come out in no order")
 
 
-def check_arguments(short_side, folder_fps):
-    """Raises ValueError if `decode_frames` cannot take these."""
-    if (short_side is not None and short_side < 1) or folder_fps <= 0:
+def check_folder_fps(folder_fps):
+    """Raises ValueError unless the frame rate of folders is positive."""
+    if folder_fps <= 0:
         raise ValueError(
-            "Expected a short side of at least 1 pixel, and more than 0 frames a second in folders. "
-            f"Received short_side={short_side}, folder_fps={folder_fps}. Try: short_side=256, folder_fps=12."
+            f"Expected more than 0 frames a second in folders. Received folder_fps={folder_fps}. "
+            "Try: folder_fps=12."
         )
 
 
 def source_name(source):
-    """Returns what a source is called in a `BadVideo`."""
+    """Returns the name of a source in a `BadVideo`."""
     return "<bytes>" if isinstance(source, bytes) else os.fspath(source)
 
 
 @contextlib.contextmanager
-def _bad_video(source):
-    """Makes a BadVideo of whatever goes wrong within: a mutilated file finds errors of many types."""
+def bad_video(source, caused_by_files=_CAUSED_BY_FILES):
+    """Turns what a file causes within the block into a `BadVideo`; `Unusable` always is."""
     try:
         yield
     except (BadVideo, IndexIsWrong):
         raise
     except Unusable as error:
         raise BadVideo(source_name(source), str(error)) from error
-    except av.error.FFmpegError as error:
-        raise BadVideo(source_name(source), f"damaged or truncated: {error.strerror}") from error
     except MemoryError as error:
         raise BadVideo(source_name(source), "its frames take more memory than there is") from error
-    except Exception as error:
-        reason = f"damaged or truncated: {type(error).__name__}: {error}"
-        raise BadVideo(source_name(source), reason) from error
+    except caused_by_files as error:
+        is_ffmpegs = isinstance(error, av.error.FFmpegError)
+        what = error.strerror if is_ffmpegs else f"{type(error).__name__}: {error}"
+        raise BadVideo(source_name(source), f"damaged or truncated: {what}") from error
 
 
 def _ways(source, folder_fps):
@@ -175,37 +187,51 @@ def wanted_frames(choose, seconds):
     return wanted.tolist()
 
 
-def _collect(video, wanted, short_side, limits):
+def collect(pictures, wanted, transform=None):
+    """Returns the frames of a `Clip`.
+
+    Args:
+        pictures: Iterable of (frame number, uint8 [H, W, 3]), each wanted frame once.
+        wanted: List of frame numbers.
+        transform: As for `decode_frames`.
+    """
     places, frames = {}, None
-    for place, number in enumerate(wanted):
-        places.setdefault(number, []).append(place)
-    for number, frame in video.read(sorted(places)):
-        picture = _picture(frame, short_side, limits)
+    for place, frame in enumerate(wanted):
+        places.setdefault(frame, []).append(place)
+    for frame, picture in pictures:
+        made = picture if transform is None else transform(picture)
         if frames is None:
-            frames = np.empty((len(wanted), *picture.shape), np.uint8)  # [T, H, W, 3]
-        _check_size({picture.shape, frames.shape[1:]})
-        for place in places.pop(number):
-            frames[place] = picture
-    _check_all_came(not places)
+            is_array = isinstance(made, np.ndarray)
+            frames = np.empty((len(wanted), *made.shape), made.dtype) if is_array else [None] * len(wanted)
+        for place in places[frame]:
+            frames[place] = made
     return frames
 
 
-def _picture(frame, short_side, limits):
-    """Returns uint8 [H, W, 3], upright: telephones store how they were held beside the pixels."""
-    check(limits, pixels=frame.width * frame.height)
-    how = {"format": "rgb24", "interpolation": "BILINEAR", "threads": 1}
-    if short_side is not None:
-        scale = short_side / min(frame.width, frame.height)
-        how |= {"width": round(frame.width * scale), "height": round(frame.height * scale)}
-        check(limits, pixels=how["width"] * how["height"])
-    return np.rot90(frame.to_ndarray(**how), round(frame.rotation / 90))
+def _pictures(source, video, numbers, limits):
+    """Yields (frame number, uint8 [H, W, 3]), upright: telephones store how they were held beside pixels."""
+    for number, frame in _frames(source, video, numbers, limits):
+        with bad_video(source):
+            pixels = frame.to_ndarray(format="rgb24", interpolation="BILINEAR", threads=1)
+        yield number, np.rot90(pixels, round(frame.rotation / 90))
 
 
-def _check_size(sizes):
-    if len(sizes) > 1:
-        raise Unusable("damaged or truncated: the size of the picture changes within the video")
+def _frames(source, video, numbers, limits):
+    """Yields (frame number, av.VideoFrame) of all these frames, which have the same size."""
+    sizes, came = set(), 0
+    with bad_video(source):
+        for number, frame in video.read(numbers):
+            came += 1
+            check(limits, pixels=frame.width * frame.height)
+            sizes.add(_upright_size(frame))
+            if len(sizes) > 1:
+                raise Unusable("damaged or truncated: the size of the picture changes within the video")
+            yield number, frame
+        if came < len(numbers):
+            raise Unusable("damaged or truncated: some frames could not be decoded a second time")
 
 
-def _check_all_came(came):
-    if not came:
-        raise Unusable("damaged or truncated: some frames could not be decoded a second time")
+def _upright_size(frame):
+    """Returns (width, height) of a frame as it is shown."""
+    is_upright = round(frame.rotation / 90) % 2 == 0
+    return (frame.width, frame.height) if is_upright else (frame.height, frame.width)

@@ -1,9 +1,10 @@
 """Decoding in processes of their own: a file that crashes or hangs FFmpeg is one bad video.
 
-The parent sends a request, a JSON line (and the source, if it is bytes). The child answers with the frames'
-times, the parent sends the numbers of the frames that it wants, the child answers with these. An answer is a
-JSON line `[kind, value]`, and raw numbers after it; all that it claims is checked, since the child may no
-longer be itself. Nothing is pickled.
+The parent sends a request, a JSON line (and the source, if it is bytes). The child answers with the times of
+all frames, the parent sends the numbers of the frames that it wants, and the child sends these frames one by
+one and says that it is done. If the file's index proves wrong, the child begins again with the times. An
+answer is a JSON line `[kind, value]` with raw numbers after it. The parent checks all that it claims, since
+the child may no longer be itself. Nothing is pickled. `child` is the other end.
 """
 
 import contextlib
@@ -20,15 +21,19 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.bad_video import BadVideo
+from pipelines.bad_video import BadVideo, Unusable
+from pipelines.decoding.containers import IndexIsWrong, Limits
 from pipelines.decoding.decode import (
+    Clip,
     Facts,
-    Limits,
-    check_arguments,
+    check_folder_fps,
+    collect,
+    decode_frames,
     source_name,
     wanted_frames,
 )
 
+ISOLATION = ("process", "none")
 _LONGEST_LINE = 2**16
 _LONGEST_TEXT = 500
 
@@ -59,24 +64,28 @@ class IsolatedDecoder:
         for _ in range(workers):
             self._idle.put(None)
 
-    def __call__(self, source, choose, short_side=None, limits=Limits(), folder_fps=12):  # noqa: B008
+    def __call__(self, source, choose, transform=None, limits=Limits(), folder_fps=12):  # noqa: B008
         """Decodes chosen frames, see `pipelines.decoding.decode.decode_frames`."""
-        check_arguments(short_side, folder_fps)
+        check_folder_fps(folder_fps)
 
         def converse(child):
-            kind, value = child.receive("seconds")
-            while kind == "seconds":  # A second time if the file's index proves wrong.
-                wanted = wanted_frames(choose, child.receive_seconds(value, limits))
+            _, count = child.receive("seconds")
+            while True:
+                seconds = child.receive_seconds(count, limits)
+                wanted = wanted_frames(choose, seconds)
                 child.send(wanted)
-                kind, value = child.receive("seconds", "frames")
-            return child.receive_frames(value, len(wanted), short_side, limits)
+                pictures = child.pictures(sorted(set(wanted)), limits)
+                try:
+                    return Clip(collect(pictures, wanted, transform), seconds[wanted])
+                except IndexIsWrong as again:
+                    (count,) = again.args
 
-        return self._ask(source, converse, limits=limits, short_side=short_side, folder_fps=folder_fps)
+        return self._ask(source, converse, what="frames", limits=limits, folder_fps=folder_fps)
 
     def inspect(self, source, limits=Limits(), folder_fps=12):  # noqa: B008
         """Decodes every frame, see `pipelines.decoding.decode.inspect`."""
-        check_arguments(None, folder_fps)
-        return self._ask(source, _Child.receive_facts, limits=limits, folder_fps=folder_fps)
+        check_folder_fps(folder_fps)
+        return self._ask(source, _Child.receive_facts, what="facts", limits=limits, folder_fps=folder_fps)
 
     def close(self):
         """Ends the processes, once they are done with what they are decoding."""
@@ -104,10 +113,25 @@ class IsolatedDecoder:
                 return converse(child)
         except _Lost as lost:
             raise BadVideo(source_name(source), str(lost) or child.end()) from lost
-        except _Refused as refused:
+        except (_Refused, Unusable) as refused:
             raise BadVideo(source_name(source), str(refused)) from None
         finally:
             self._idle.put(child and child.kept())
+
+
+@contextlib.contextmanager
+def open_decoder(isolation, workers):
+    """Gives a decoder, and ends its processes afterwards.
+
+    Args:
+        isolation: "process" for processes of its own, "none" for this one.
+        workers: Most processes at a time.
+    """
+    if isolation == "process":
+        with IsolatedDecoder(workers) as decode:
+            yield decode
+    else:
+        yield decode_frames
 
 
 class _Refused(Exception):
@@ -118,16 +142,9 @@ class _Lost(Exception):
     """The child is gone or, with a message, says what makes no sense."""
 
 
-def _command(timeout_seconds, memory_bytes):
+def _command(*limits):
     # -P: whatever lies in the working directory is not imported.
-    return [
-        sys.executable,
-        "-P",
-        "-m",
-        "pipelines.decoding.child",
-        str(timeout_seconds),
-        str(memory_bytes),
-    ]
+    return [sys.executable, "-P", "-m", "pipelines.decoding.child", *map(str, limits)]
 
 
 class _Child:
@@ -228,13 +245,28 @@ class _Child:
         _check(seconds[0] == 0 and (np.diff(seconds) > 0).all() and seconds[-1] <= limits.seconds)
         return seconds
 
-    def receive_frames(self, shape, count, short_side, limits):
-        _check(isinstance(shape, list) and len(shape) == 4 and all(map(_is_size, shape)))
-        _check(shape[0] == count and shape[3] == 3 and shape[1] * shape[2] <= limits.pixels)
-        _check(short_side in (None, min(shape[1:3])))
-        frames = self._receive_numbers(shape, np.uint8)
+    def pictures(self, numbers, limits):
+        """Yields (frame number, uint8 [H, W, 3]).
+
+        Raises:
+            IndexIsWrong: The child begins again; the exception's argument is the new count of frames.
+        """
+        shapes = []
+        for number in numbers:
+            shape = self._receive_next("frame")
+            _check(isinstance(shape, list) and len(shape) == 3 and all(map(_is_size, shape)))
+            _check(shape[2] == 3 and shape[0] * shape[1] <= limits.pixels)
+            shapes.append(shape)
+            _check(shape == shapes[0])
+            yield number, self._receive_numbers(shape, np.uint8)
+        self._receive_next("done")
         self._busy = False
-        return frames
+
+    def _receive_next(self, expected):
+        kind, value = self.receive("seconds", expected)
+        if kind == "seconds":
+            raise IndexIsWrong(value)
+        return value
 
     def receive_facts(self):
         _, value = self.receive("facts")

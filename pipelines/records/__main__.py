@@ -2,6 +2,7 @@
 
 import sys
 
-from pipelines.records.prepare import main
+from pipelines.records.command import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

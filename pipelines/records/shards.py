@@ -19,20 +19,20 @@ not finished. `python -m pipelines.records` writes such directories.
 import hashlib
 import json
 import os
-import uuid
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from pipelines.bad_video import BadVideo
-from pipelines.clips import candidates
+from pipelines.augmenting.resizing import scale_short_side
+from pipelines.bad_video import BadVideo, Unusable
+from pipelines.clips import frame_chooser
+from pipelines.whole_files import is_partial, whole_file
 
 INDEX = "index.jsonl"
 FRAMING_BYTES = 16  # Of a TFRecord: 12 before the data, 4 after.
 COLUMNS = ("path", "labels", "start", "end", "split", "frames", "length")  # Of the records of a shard.
 _VERSION = "keras_nonlocal_records"
-_PIECE_FRAMES = 256  # Frames decoded at a time: a long video need not fit into memory.
 _LARGEST_RECORD = 2**30  # An Example cannot be larger than 2 GiB, and one of them is read whole.
 
 
@@ -76,14 +76,13 @@ def write_shard(shard, decode):
     Returns:
         The line as a dictionary.
 
-    Cost: about 256 frames in memory, and the JPEGs of the longest video.
+    Cost: one frame in memory, and the JPEGs of the longest video.
     """
     line = read_line(shard)
     if line and not difference(shard.path, line):
         return line
-    partial = f"{shard.path}.{uuid.uuid4().hex}.partial"
     records, unusable = {name: [] for name in COLUMNS}, []
-    try:
+    with whole_file(shard.path) as partial:
         with tf.io.TFRecordWriter(partial) as writer:
             for video in shard.videos:
                 try:
@@ -100,12 +99,7 @@ def write_shard(shard, decode):
         line |= {"records": records, "unusable": unusable}
         if line["bytes"] != sum(length + FRAMING_BYTES for length in records["length"]):
             raise OSError(f"Expected {shard.path} to be written whole. Received less. Try: free some space.")
-        tf.io.gfile.rename(partial, shard.path, overwrite=True)
-    except BaseException:
-        if tf.io.gfile.exists(partial):
-            tf.io.gfile.remove(partial)
-        raise
-    write_whole(_line_path(shard), json.dumps(line))
+    write_text(_line_path(shard), json.dumps(line))
     return line
 
 
@@ -134,9 +128,9 @@ def write_index(directory, header, shards):
             "Try: the same command again."
         )
     text = "".join(f"{json.dumps(line)}\n" for line in lines)
-    write_whole(os.path.join(directory, INDEX), text + json.dumps({"sha256": _sha256(text)}) + "\n")
+    write_text(os.path.join(directory, INDEX), text + json.dumps({"sha256": _sha256(text)}) + "\n")
     for name in tf.io.gfile.listdir(directory):
-        if name.endswith((".partial", ".tfrecord.json")):
+        if is_partial(name) or name.endswith(".tfrecord.json"):
             tf.io.gfile.remove(os.path.join(directory, name))
 
 
@@ -182,12 +176,10 @@ def difference(path, line):
     return "; ".join(differing)
 
 
-def write_whole(path, text):
+def write_text(path, text):
     """Writes a small file, whole or not at all."""
-    partial = f"{path}.{uuid.uuid4().hex}.partial"
-    with tf.io.gfile.GFile(partial, "w") as file:
+    with whole_file(path) as partial, tf.io.gfile.GFile(partial, "w") as file:
         file.write(text)
-    tf.io.gfile.rename(partial, path, overwrite=True)
 
 
 def _plain(labels):
@@ -197,20 +189,12 @@ def _plain(labels):
 
 def _example(video, settings, decode):
     """Returns (serialised example, number of frames)."""
-    source = _source(video.path)
-    numbers, seconds, short_side = _chosen(source, video, settings, decode)
-    jpegs, size = [], 0
-    for first in range(0, len(numbers), _PIECE_FRAMES):
-        frames = decode(source, numbers[first : first + _PIECE_FRAMES], short_side)
-        try:
-            jpegs += [tf.io.encode_jpeg(frame, quality=settings.quality).numpy() for frame in frames]
-        except tf.errors.InternalError:  # Of too long a side, and of nothing else.
-            raise BadVideo(video.path, f"no JPEG has sides of {frames.shape[1:3]}") from None
-        size += sum(map(len, jpegs[first:]))
-        if size > _LARGEST_RECORD:
-            raise BadVideo(
-                video.path, f"too long for a record: more than {_LARGEST_RECORD >> 20} MiB of JPEGs"
-            )
+    encoder = _Encoder(settings)
+    choose = frame_chooser(encoder.begin, video.start, video.end, settings.fps)
+    try:
+        jpegs, seconds = decode(_source(video.path), choose, encoder.encode)
+    except Unusable as error:
+        raise BadVideo(video.path, str(error)) from None
     spans = [(label.start or 0.0, np.inf if label.end is None else label.end) for label in video.labels]
     features = {
         "frames": _feature(bytes_list=jpegs),
@@ -218,8 +202,8 @@ def _example(video, settings, decode):
         "path": _feature(bytes_list=[os.fsencode(video.path)]),
         "labels": _feature(int64_list=[label.number for label in video.labels]),
         "label_seconds": _feature(float_list=np.ravel(spans)),
-        "height": _feature(int64_list=[frames.shape[1]]),
-        "width": _feature(int64_list=[frames.shape[2]]),
+        "height": _feature(int64_list=[encoder.shape[0]]),
+        "width": _feature(int64_list=[encoder.shape[1]]),
     }
     example = tf.train.Example(features=tf.train.Features(feature=features))
     return example.SerializeToString(deterministic=True), len(jpegs)
@@ -235,20 +219,31 @@ def _source(path):
         raise BadVideo(path, "there is no such file") from None
 
 
-def _chosen(source, video, settings, decode):
-    """Returns the numbers of the frames to keep, their times, and the short side, never an enlarged one."""
-    found = []
+class _Encoder:
+    """Makes a JPEG of each frame as soon as it is decoded, so that a long video need not fit into memory."""
 
-    def choose(seconds):
-        numbers = candidates(seconds, video.start, video.end, settings.fps)
-        if not len(numbers):
-            raise BadVideo(video.path, f"no frame between {video.start} and {video.end} s")
-        found[:] = numbers, seconds[numbers]
-        return numbers[:1]
+    def __init__(self, settings):
+        self.shape, self._settings, self._bytes = None, settings, 0
 
-    shape = decode(source, choose, None).shape
-    short_side = settings.short_side if settings.short_side < min(shape[1:3]) else None
-    return *found, short_side
+    def begin(self, num_frames):
+        """Returns all frames; the decoder asks for them whenever it begins with a file."""
+        self._bytes = 0
+        return np.arange(num_frames)
+
+    def encode(self, frame):
+        """Returns the JPEG of uint8 [H, W, 3], bytes."""
+        with tf.device("CPU"):
+            if self._settings.short_side < min(frame.shape[:2]):  # Frames are never enlarged.
+                frame = scale_short_side(tf.constant(frame), self._settings.short_side)
+            self.shape = tuple(frame.shape[:2])
+            try:
+                jpeg = tf.io.encode_jpeg(frame, quality=self._settings.quality).numpy()
+            except tf.errors.InternalError:  # A side that is too long is its only cause.
+                raise Unusable(f"no JPEG has sides of {self.shape}") from None
+        self._bytes += len(jpeg)
+        if self._bytes > _LARGEST_RECORD:
+            raise Unusable(f"too long for a record: more than {_LARGEST_RECORD >> 20} MiB of JPEGs")
+        return jpeg
 
 
 def _feature(**values):

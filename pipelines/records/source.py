@@ -46,12 +46,16 @@ class Records:
     Attributes:
         manifest: `Manifest` whose rows are the records; `unusable` are the videos that have none. Paths,
             starts and ends are those of the files that the records were made from.
+        fps: Frames a second that the records hold, 0 for all of the files.
+        needs_python: False, as `fetch` adds to a graph.
         header: What the index says of all records, such as the `settings`.
         num_shards: Number of shards.
     """
 
+    needs_python = False
+
     def __init__(self, directory, header, shards):
-        self.header = header
+        self.header, self.fps = header, header["settings"]["fps"]
         self.manifest = _manifest(header, shards)
         self._directory, self._shards, self.num_shards = directory, shards, len(shards)
         with tf.device("CPU"):  # Where files are read.
@@ -61,25 +65,29 @@ class Records:
     def __len__(self):
         return len(self.manifest)
 
-    def fetch(self, row, sample, draws):
-        """Returns the frames of a row that `sample(num_frames, draws)` chooses; TensorFlow ops throughout.
+    def fetch(self, row, sample, draws, transform=None):
+        """Returns the frames of a row that `sample(num_frames, draws)` chooses; all in TensorFlow operations.
 
         Args:
             row: int64 scalar, the record's place in the manifest.
             sample: Function from a number of frames n (int64 scalar) and `draws` to integers in [0, n), of
                 any shape.
             draws: Integer vector.
+            transform: Function of frames uint8 [..., H, W, 3], applied to all of them; None keeps frames.
 
         Returns:
-            (ok, frames, seconds): whether the record is sound, uint8 [T, H, W, 3] and float32 [T], the
-            frames' times from the beginning of the file; if it is not, both are blank.
+            (ok, frames, seconds, reason): whether the record is sound; uint8 [T, H, W, 3]; float32 [T], the
+            frames' times from the beginning of the file; why it is not sound. Without `ok` the frames and
+            times are blank.
 
         Cost: the record is read whole, for its checksum; only the chosen frames are decoded.
         """
         num_frames = self._places[row, 3]
         # Gathered, so that a number outside the video is an error here, and not a damaged record below.
         numbers = tf.gather(tf.range(num_frames), tf.reshape(sample(num_frames, draws), [-1]))  # [T]
-        return self._read(row, numbers)
+        ok, frames, seconds = self._read(row, numbers)
+        frames = frames if transform is None else transform(frames)
+        return ok, frames, seconds, tf.where(ok, "", "its record is damaged")
 
     def damage(self, shard):
         """Returns what is wrong with a shard, in lines: nothing, or the shard and every record that is lost.

@@ -5,9 +5,12 @@ for it. So once it begins to end, calls fail at once, and those that are running
 """
 
 import atexit
+import contextlib
 import functools
+import gc
 import threading
 import time
+import traceback
 
 _QUIET_SECONDS, _LONGEST_WAIT_SECONDS = 0.3, 10
 _ending = threading.Event()
@@ -31,6 +34,32 @@ def lets_python_end(function):
     atexit.unregister(_end)
     atexit.register(_end)
     return call
+
+
+@contextlib.contextmanager
+def iterators_ended_on_error():
+    """When an error passes, lets go of the iterators that its frames hold.
+
+    Their threads call Python. Were they alive when the interpreter ends, they would wait for it and it
+    for them, for ever. Also a decorator.
+    """
+    try:
+        yield
+    except BaseException as error:
+        _clear_frames(error)
+        gc.collect()
+        raise
+
+
+def _clear_frames(error):
+    """Empties every frame that an exception, or one that led to it, keeps, as far as it has ended."""
+    while error is not None:
+        for innermost, _ in traceback.walk_tb(error.__traceback__):
+            # Through the callers too: Keras cuts its own frames out of a traceback, and they live on there.
+            for frame, _ in traceback.walk_stack(innermost):
+                with contextlib.suppress(RuntimeError):  # It is still running.
+                    frame.clear()
+        error = error.__cause__ or error.__context__
 
 
 def _end():

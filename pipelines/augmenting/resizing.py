@@ -1,0 +1,126 @@
+"""The one way in which frames change their size: bilinear, antialiased, rounded to whole levels.
+
+Row y of the result shows the frame around its row c = (y + 0.5) * height / size - 0.5: it is the mean of the
+rows r, weighted with max(0, 1 - |r - c| / s), where s = max(1, height / size). Columns are treated likewise.
+These are the weights of Pillow's BILINEAR, by which the released code of TSM, RNL, CGNL and BAT resizes.
+"""
+
+import tensorflow as tf
+
+from pipelines.bad_video import Unusable
+
+# A frame of 16 x 16000 pixels must not become one of gigabytes.
+_MOST_PIXELS = 2**25
+
+
+def crop_and_resize(frames, corner, extent, size):
+    """Cuts a box of `extent` (height, width) at `corner` (top, left) and resizes it to a square.
+
+    Pixels outside the box do not count. A box of the wanted size is not touched.
+
+    Args:
+        frames: uint8 [T, H, W, 3].
+        corner: int32 [2] (top, left), in pixels.
+        extent: int32 [2] (height, width), in pixels.
+        size: Side of the result in pixels.
+
+    Returns:
+        uint8 [T, size, size, 3].
+    """
+    box = frames[:, corner[0] : corner[0] + extent[0], corner[1] : corner[1] + extent[1]]
+    square = tf.constant([size, size])
+    return tf.ensure_shape(_resize(box, extent, square), (None, size, size, 3))
+
+
+def scale_short_side(frames, size):
+    """Resizes frames to a short side of `size` pixels and keeps the aspect.
+
+    Args:
+        frames: uint8 [..., H, W, 3].
+        size: Length of the short side in pixels.
+
+    Returns:
+        uint8 [..., H', W', 3], its long side rounded to whole pixels.
+
+    Raises:
+        Unusable: Outside graphs, if the result had more than 2^25 pixels.
+    """
+    shape = tf.shape(frames)
+    scaled = _scaled(shape[-3:-1], size)
+    if tf.executing_eagerly() and (pixels := int(tf.reduce_prod(tf.cast(scaled, tf.int64)))) > _MOST_PIXELS:
+        raise Unusable(f"{pixels:,} pixels of a scaled frame are above the limit of {_MOST_PIXELS:,}")
+    flat = tf.reshape(frames, tf.concat([[-1], shape[-3:]], 0))  # [N, H, W, 3]
+    return tf.reshape(_resize(flat, shape[-3:-1], scaled), tf.concat([shape[:-3], scaled, [3]], 0))
+
+
+def square_views(frames, size, crops):
+    """Scales the short side to `size` and cuts squares along the long side.
+
+    Only the pixels of the squares are computed, however long the long side is.
+
+    Args:
+        frames: uint8 [..., H, W, 3].
+        size: Side of the squares in pixels.
+        crops: 1 (centre) or 3 (left or top, centre, right or bottom).
+
+    Returns:
+        uint8 [..., crops, size, size, 3].
+
+    Raises:
+        ValueError: There are other than 1 or 3 crops.
+    """
+    if crops not in (1, 3):
+        raise ValueError(f"Expected 1 or 3 crops. Received crops={crops}. Try: crops=3.")
+    shape = tf.shape(frames)
+    flat = tf.reshape(frames, tf.concat([[-1], shape[-3:]], 0))  # [N, H, W, 3]
+    scaled = _scaled(shape[-3:-1], size)
+    free = scaled - size
+    middle, is_long = free // 2, tf.stack([free[0] > free[1], free[0] <= free[1]])
+    views = []
+    for place in {1: [1], 3: [0, 1, 2]}[crops]:
+        corner = tf.where(is_long, free * place // 2, middle)
+        views.append(_resized_box(flat, scaled, corner, tf.constant([size, size])))
+    views = tf.stack(views, axis=1)  # [N, crops, size, size, 3]
+    return tf.reshape(views, tf.concat([shape[:-3], [crops, size, size, 3]], 0))
+
+
+def _scaled(shape, size):
+    """Returns (height, width) of frames of `shape` (height, width) whose short side becomes `size`."""
+    return tf.cast(tf.round(shape * size / tf.reduce_min(shape)), tf.int32)
+
+
+def _resize(frames, shape, scaled):
+    """Resizes frames [N, H, W, 3] of `shape` (H, W) to `scaled` (H', W')."""
+    enlarged = tf.reduce_all(scaled >= shape) & tf.reduce_any(scaled > shape)
+    return tf.cond(
+        enlarged,
+        # Without shrinking there is nothing to antialias, and this kernel takes a fourth of the time.
+        lambda: _rounded(tf.image.resize(frames, scaled)),
+        lambda: _resized_box(frames, scaled, tf.constant([0, 0]), scaled),
+    )
+
+
+def _resized_box(frames, scaled, corner, extent):
+    """Resizes frames [N, H, W, 3] to `scaled` (H', W'), but computes the box of `extent` at `corner` only."""
+    shape = tf.shape(frames)[1:3]
+
+    def box():
+        return frames[:, corner[0] : corner[0] + extent[0], corner[1] : corner[1] + extent[1]]
+
+    def resized_box():
+        pixels = tf.raw_ops.ScaleAndTranslate(
+            images=frames,
+            size=extent,
+            scale=tf.cast(scaled / shape, tf.float32),
+            translation=-tf.cast(corner, tf.float32),
+            kernel_type="triangle",
+            antialias=True,
+        )
+        return _rounded(pixels)
+
+    return tf.cond(tf.reduce_all(tf.equal(scaled, shape)), box, resized_box)
+
+
+def _rounded(pixels):
+    """Returns levels, which are in [0, 255], as uint8, halves rounded up."""
+    return tf.cast(pixels + 0.5, tf.uint8)

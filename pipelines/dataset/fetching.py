@@ -1,0 +1,66 @@
+"""Fetching from any source inside a graph, and entering in the account what came of it."""
+
+import tensorflow as tf
+
+from pipelines.bad_video import BadVideo
+from pipelines.dataset.python_calls import lets_python_end
+
+# Graphs are written as such, and what they call of Python is not to be rewritten.
+plainly = tf.autograph.experimental.do_not_convert
+
+
+def fetch(source, row, sample, draws, transform=None):
+    """Returns what `source.fetch` does, in a graph.
+
+    Args:
+        source: A source, see `pipelines.dataset`.
+        row: int64 scalar, the video's place in the manifest.
+        sample: Function from a number of frames n and `draws` to integers in [0, n), of any shape.
+        draws: Integer vector.
+        transform: Function of frames uint8 [..., H, W, 3], or None.
+
+    Returns:
+        (ok, frames, seconds, reason): boolean scalar; uint8 [T, ...]; float32 [T]; string scalar.
+    """
+    if not source.needs_python:
+        return source.fetch(row, sample, draws, transform)
+
+    @lets_python_end
+    def load(row, draws):
+        return source.fetch(row, sample, draws, transform)
+
+    kinds = (tf.bool, tf.uint8, tf.float32, tf.string)
+    ok, frames, seconds, reason = tf.numpy_function(load, [row, draws], kinds)
+    return tf.ensure_shape(ok, ()), frames, tf.ensure_shape(seconds, (None,)), tf.ensure_shape(reason, ())
+
+
+def enter(account, used, bad, reasons, replaced=0):
+    """Returns the operation that enters rows in an account, the one place where this is done.
+
+    It fails with `TooManyBadVideos` if more videos are bad than the account allows.
+
+    Args:
+        account: The `Account` of the source's manifest.
+        used: int64 vector, the rows of which clips were made.
+        bad: int64 vector, rows that could not be read.
+        reasons: String vector, why.
+        replaced: int scalar, how many clips were made of another video.
+    """
+
+    @lets_python_end
+    def note(used, bad, reasons, replaced):
+        account.use(used.tolist())
+        account.replace(int(replaced))
+        for row, reason in zip(bad.tolist(), reasons.tolist(), strict=True):
+            account.add(row, BadVideo(account.path(row), reason.decode()))
+        account.check()
+
+    return tf.numpy_function(note, [used, bad, reasons, replaced], [])
+
+
+def with_options(dataset):
+    """Returns the data set with its elements in order and no sharding."""
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return dataset.with_options(options)

@@ -1,0 +1,170 @@
+"""Batches of training clips, each clip a pure function of (seed, epoch, index)."""
+
+import tensorflow as tf
+
+from pipelines.augmenting.flips import random_flip
+from pipelines.dataset.clip_format import normalise
+from pipelines.dataset.fetching import enter, fetch, plainly, with_options
+from pipelines.labels import check_flip, clip_labels
+
+# Draws of another video in the place of a bad one; so many misses mean that hardly one is readable.
+_MOST_ATTEMPTS = 100
+# One pass over the batch instead of three. XLA compiles for a shape, and training has only one.
+_normalise = tf.function(normalise, jit_compile=True, autograph=False)
+
+
+def training_clips(
+    source,
+    clip_format,
+    schedule,
+    *,
+    sample,
+    transform,
+    flip,
+    account,
+    scale=None,
+    mix=None,
+    first_step=0,
+    workers=tf.data.AUTOTUNE,
+    service="",
+):
+    """Returns the batches of all epochs.
+
+    An epoch is a permutation of the videos, cut to whole batches. A bad video is entered in the account and
+    its place is taken by another one, drawn from the same numbers and counted as such, so the number of
+    batches and every other clip stay as they were.
+
+    Args:
+        source: A source, see `pipelines.dataset`.
+        clip_format: A `ClipFormat`.
+        schedule: A `pipelines.order.Schedule` of the source's manifest.
+        sample: Function (num_frames, clip_frames, draws) -> frame numbers, as in `pipelines.clips`.
+        transform: Function (uint8 frames [T, H, W, 3], seed=int32 [2]) -> uint8 [T, size, size, 3].
+        flip: Whether to mirror half of the clips. Where left is not right, the label changes with it.
+        account: The `Account` of the source's manifest; more bad videos than it allows end the iteration
+            with an error.
+        scale: Function of frames uint8 [..., H, W, 3] that is applied before `transform` to each frame alone,
+            such as `pipelines.augmenting.resizing.scale_short_side`. None keeps frames as they are stored.
+        mix: Function (float clips, float labels [B, K], seed [2]) -> the same, as in
+            `pipelines.augmenting.mixing`; labels are then vectors.
+        first_step: The batch to begin with, counted over all epochs.
+        workers: Clips made in parallel; by default as many as pay.
+        service: Address of a tf.data service, `grpc://HOST:PORT`, that makes the clips; the source must not
+            need Python. Batches are the same ones, but may arrive in another order.
+
+    Returns:
+        `tf.data.Dataset` of (float32 [B, T, size, size, 3], labels): int32 [B], or float32 [B, K] if the
+        manifest has several labels a video or `mix` is given.
+
+    Raises:
+        ValueError: Flips would make labels wrong, or the source cannot be sent to a service.
+    """
+    check_flip(source.manifest, flip)
+    if service and source.needs_python:
+        raise ValueError(
+            "Expected records for a tf.data service, as its hosts run no Python. Received video files. "
+            "Try: python -m pipelines.records, and its output in the place of the manifest."
+        )
+    labels_of = clip_labels(source.manifest, vectors=mix is not None)
+    views, blank_views = _view_makers(clip_format, schedule, transform, flip)
+
+    @plainly
+    def clip(index):
+        ok, row, frames, seconds, *bad = _first_readable(
+            source, schedule.order, index, sample, scale, clip_format.frames
+        )
+        pixels, flips = tf.cond(ok, lambda: views(frames, index), blank_views)
+        return ok, pixels, labels_of(row, seconds, flips), index, row, *bad
+
+    # A service shares out the elements of the first data set: they have to be whole batches.
+    videos = schedule.videos_per_step
+    steps = tf.data.Dataset.range(first_step, schedule.steps)
+    indices = steps.flat_map(lambda step: tf.data.Dataset.range(step * videos, (step + 1) * videos))
+    clips = indices.map(clip, num_parallel_calls=workers).batch(videos, drop_remainder=True)
+    if service:
+        policy = tf.data.experimental.service.ShardingPolicy.DYNAMIC
+        clips = clips.apply(tf.data.experimental.service.distribute(policy, service))
+    batches = clips.map(_batch_maker(clip_format, schedule, account, mix), num_parallel_calls=workers)
+    batches = batches.apply(tf.data.experimental.assert_cardinality(max(0, schedule.steps - first_step)))
+    return with_options(batches.prefetch(tf.data.AUTOTUNE))
+
+
+def _view_makers(clip_format, schedule, transform, flip):
+    """Returns the function (frames, index) -> (pixels, flips) of a video's clips, and one without arguments.
+
+    Pixels are uint8 [R, T, size, size, 3], flips say whether they are mirrored, boolean [R], R being the
+    repeats. The second function returns blanks.
+    """
+    shape = (clip_format.frames, clip_format.size, clip_format.size, 3)
+
+    def view(frames, seeds):
+        pixels, flipped = transform(frames, seed=seeds[0]), tf.constant(False)
+        if flip:
+            pixels, flipped = random_flip(pixels, seeds[1])
+        return tf.ensure_shape(pixels, shape), flipped
+
+    def views(frames, index):
+        seeds = tf.random.split(schedule.order.pixel_seed(index), 2 * schedule.repeats)  # [2 * R, 2]
+        made = [view(frames, seeds[2 * repeat : 2 * repeat + 2]) for repeat in range(schedule.repeats)]
+        pixels, flips = (tf.stack(parts) for parts in zip(*made, strict=True))
+        return pixels, flips
+
+    def blanks():
+        return tf.zeros((schedule.repeats, *shape), tf.uint8), tf.fill([schedule.repeats], False)
+
+    return views, blanks
+
+
+def _batch_maker(clip_format, schedule, account, mix):
+    """Returns the function that makes a batch of clips: it enters the videos, normalises and mixes."""
+    message = f"TooManyBadVideos: Expected a readable video. Received {_MOST_ATTEMPTS} bad ones in a row."
+
+    @plainly
+    def batch(ok, pixels, labels, indices, rows, bad, reasons):
+        is_row = bad >= 0  # [B, attempts]
+        replaced = schedule.repeats * tf.math.count_nonzero(is_row[:, 0], dtype=tf.int32)
+        bad, reasons = tf.boolean_mask(bad, is_row), tf.boolean_mask(reasons, is_row)
+        with tf.control_dependencies([enter(account, tf.boolean_mask(rows, ok), bad, reasons, replaced)]):
+            all_readable = tf.debugging.assert_equal(ok, True, message)
+        with tf.control_dependencies([all_readable]):
+            clips = tf.reshape(pixels, (schedule.batch_size, *pixels.shape[2:]))  # [B, T, size, size, 3]
+        labels = tf.reshape(labels, (schedule.batch_size, *labels.shape[2:]))  # [B] or [B, K]
+        clips = _normalise(clips, clip_format.mean, clip_format.std)
+        if mix is not None:
+            clips, labels = mix(clips, labels, schedule.order.mix_seed(indices[0]))
+        return clips, labels
+
+    return batch
+
+
+def _first_readable(source, order, index, sample, scale, clip_frames):
+    """Looks for the first readable video for a clip.
+
+    Returns:
+        (ok, row, frames, seconds, bad, reasons): whether there is one among those that were tried, its row,
+        frames [T, H, W, 3] and times [T], and the rows that could not be read before it, with the reasons,
+        followed by -1 and "": int64 and string [attempts].
+    """
+
+    def read(attempt, ok, row, frames, seconds, bad, reasons):
+        row = order.row(index, attempt)
+        draws = order.draws(index, attempt, clip_frames)
+        ok, frames, seconds, reason = fetch(
+            source, row, lambda count, draws: sample(count, clip_frames, draws), draws, scale
+        )
+        here = ~ok & (attempt == tf.range(_MOST_ATTEMPTS))
+        bad, reasons = tf.where(here, row, bad), tf.where(here, reason, reasons)
+        return attempt + 1, ok, row, tf.ensure_shape(frames, (None, None, None, 3)), seconds, bad, reasons
+
+    blank = tf.zeros((clip_frames, 1, 1, 3), tf.uint8), tf.zeros(clip_frames)
+    shapes = [], [], [], [None, None, None, 3], [None], [_MOST_ATTEMPTS], [_MOST_ATTEMPTS]
+    none = tf.fill([_MOST_ATTEMPTS], tf.constant(-1, tf.int64)), tf.fill([_MOST_ATTEMPTS], "")
+    _, ok, row, frames, seconds, bad, reasons = tf.while_loop(
+        lambda attempt, ok, *_: ~ok & (attempt < _MOST_ATTEMPTS),
+        read,
+        [0, False, tf.constant(0, tf.int64), *blank, *none],
+        shape_invariants=[tf.TensorShape(shape) for shape in shapes],
+    )
+    frames, seconds = tf.cond(ok, lambda: (frames, seconds), lambda: blank)
+    frames = tf.ensure_shape(frames, (clip_frames, None, None, 3))
+    return ok, row, frames, tf.ensure_shape(seconds, (clip_frames,)), bad, reasons
