@@ -280,7 +280,9 @@ def test_something_something_v1(tmp_path):
     assert found.directional and found.mirrored[41] == 30 and not found.multi_label
     test = read_something_something_v1(tmp_path, "test")
     assert test.videos == tuple(Video(folders[name], (), split="test") for name in ("12", "13"))
-    with pytest.raises(ValueError, match=r"one of train, validation, test. Received 'val'. Try"):
+    with pytest.raises(
+        ValueError, match=r"--split to be one of train, validation, test. Received 'val'. Try: --split"
+    ):
         read_something_something_v1(tmp_path, "val")
     for line in ("14;No label", "14", ";Holding something"):
         write_table(tmp_path, rows[0], line, header=None, name="something-something-v1-train.csv")

@@ -1,6 +1,7 @@
 """The command line of manifests: import, check and summary of real files, its ends, errors and helps."""
 
 import hashlib
+import inspect
 import re
 import signal
 import subprocess
@@ -160,6 +161,31 @@ def test_every_format_has_help_for_each_of_its_flags(name, capsys):
     text = capsys.readouterr().out
     assert "--data_dir" in text and "Several times for several splits" in " ".join(text.split())
     assert "classes CLASSES" not in text and "keep_bad" not in text
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+def test_the_flags_of_a_format_are_the_arguments_of_its_reader(form):
+    arguments = dict(inspect.signature(form.read).parameters)
+    assert arguments.pop("keep_bad").default is False
+    assert form.shares_classes == (arguments.pop("classes", None) is not None)
+    assert list(arguments)[:2] == ["data_dir", form.split.name]
+    assert set(arguments) == set(form.flags) and len(form.flags) == len(arguments)
+    for flag in (form.split, *form.options):
+        default = arguments[flag.name].default
+        assert flag.default == (None if default is inspect.Parameter.empty else default), flag.name
+
+
+def test_a_split_with_a_default_and_options_with_types(tmp_path, capsys):
+    (tmp_path / "yoga").mkdir()
+    (tmp_path / "yoga" / "a.jpg").touch()
+    output = tmp_path / "m.jsonl"
+    assert main(["import", "--format=folders", f"--data_dir={tmp_path}", f"--output={output}"]) == 0
+    assert [video.path for video in read_manifest(output).videos] == [f"{tmp_path}/yoga/a.jpg"]
+    arguments = ["import", "--format=hmdb51", f"--data_dir={tmp_path}", "--split=train", "--output=n.jsonl"]
+    assert main([*arguments, "--fold=4"]) == 1
+    assert "--fold to be one of 1, 2, 3. Received 4. Try: --fold=1." in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main([*arguments, "--fold=one"])
 
 
 @pytest.mark.parametrize(
