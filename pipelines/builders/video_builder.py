@@ -140,7 +140,7 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def _name_classes(builder, directory, classes):
-    """Enters the names of the classes in the builder's features; raises ValueError for another number."""
+    """Enters the class names in the builder's features; raises ValueError if they are not NUM_CLASSES."""
     features = builder.info.features
     feature = features["labels"]["label"] if builder.SPANS else features["label"]
     if len(classes) != feature.num_classes:

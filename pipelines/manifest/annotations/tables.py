@@ -8,13 +8,13 @@ import os
 
 
 def lines(path):
-    """Returns [(line number, text)] of the lines that are not empty."""
+    """Returns [(line, text)] of the lines that are not empty."""
     numbered = enumerate(_text(path).split("\n"), 1)
     return [(line, text.strip()) for line, text in numbered if text.strip()]
 
 
 def csv_rows(path, columns):
-    """Yields (line number, {column: text})."""
+    """Yields (line, {column: text}) of the rows."""
     reader = csv.DictReader(io.StringIO(_text(path), newline=""))
     try:
         lacking = [name for name in columns if name not in (reader.fieldnames or ())]
