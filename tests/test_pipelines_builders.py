@@ -18,6 +18,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import pipelines.builders
+from pipelines.builders.__main__ import main
 from pipelines.decoding.decode import decode_frames
 
 ROOT = Path(__file__).parents[1]
@@ -409,9 +410,9 @@ TFDS_BUILD = ["-m", "tensorflow_datasets.scripts.cli.main", "build"]
     "command",
     [
         [*BUILD, "hmdb51/split2"],
-        [*BUILD, "pipelines/builders/hmdb51", "--config=split2"],
+        [*BUILD, "hmdb51", "--config=split2"],
         [*TFDS_BUILD, "--imports=pipelines.builders", "hmdb51/split2"],
-        [*TFDS_BUILD, "pipelines/builders/hmdb51", "--config=split2"],
+        [*TFDS_BUILD, "--imports=pipelines.builders", "hmdb51", "--config=split2"],
     ],
     ids=lambda command: " ".join(command),
 )
@@ -425,6 +426,13 @@ def test_the_command_line_builds(command, tmp_path, video):
     builder = tfds.builder("hmdb51/split2", data_dir=tmp_path / "data")
     assert num_examples(builder) == {"train": 3, "test": 3}
     assert example(builder, "hmdb51_org/act00/b0.avi")  # Trains in the second split alone.
+
+
+def test_a_folder_may_have_the_name_of_the_data_set(tmp_path, video, monkeypatch):
+    put(tmp_path / "charades", charades(video))
+    monkeypatch.chdir(tmp_path)
+    assert main(["charades", "--manual_dir=charades", "--data_dir=data"]) == 0
+    assert num_examples(tfds.builder("charades", data_dir="data")) == {"train": 2, "test": 1}
 
 
 def test_the_command_line_says_what_is_missing(tmp_path):

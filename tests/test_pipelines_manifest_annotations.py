@@ -134,7 +134,7 @@ def test_a_table_without_a_single_file_is_an_error_that_says_where_it_looked(tmp
 def test_missing_folder_and_missing_table_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere.*Try: --data_dir"):
         read_kinetics(tmp_path / "nowhere", "train.csv")
-    with pytest.raises(FileNotFoundError, match=r"train\.csv.*Try: .*--train_annotations"):
+    with pytest.raises(FileNotFoundError, match=r"train\.csv.*Try: .*--data_dir"):
         read_kinetics(tmp_path, "train.csv")
 
 
@@ -280,7 +280,9 @@ def test_something_something_v1(tmp_path):
     assert found.directional and found.mirrored[41] == 30 and not found.multi_label
     test = read_something_something_v1(tmp_path, "test")
     assert test.videos == tuple(Video(folders[name], (), split="test") for name in ("12", "13"))
-    with pytest.raises(ValueError, match=r"one of train, validation, test. Received 'val'. Try"):
+    with pytest.raises(
+        ValueError, match=r"--split to be one of train, validation, test. Received 'val'. Try: --split"
+    ):
         read_something_something_v1(tmp_path, "val")
     for line in ("14;No label", "14", ";Holding something"):
         write_table(tmp_path, rows[0], line, header=None, name="something-something-v1-train.csv")
@@ -517,13 +519,15 @@ def test_lists_of_tsn_and_mmaction(tmp_path):
         read_list(tmp_path, write_table(tmp_path, "", header=None, name="empty.txt"))
 
 
-@pytest.mark.parametrize("reader", annotations.FORMATS.values(), ids=annotations.FORMATS)
-def test_every_format_says_where_it_expects_its_folder_and_files(tmp_path, reader):
-    choice = {"labels": "x"} if reader is read_mini_kinetics else {}
+@pytest.mark.parametrize(
+    "read", [form.read for form in annotations.FORMATS.values()], ids=annotations.FORMATS
+)
+def test_every_format_says_where_it_expects_its_folder_and_files(tmp_path, read):
+    choice = {"labels": "x"} if read is read_mini_kinetics else {}
     with pytest.raises(FileNotFoundError, match=r"nowhere.*Try: --data_dir"):
-        reader(tmp_path / "nowhere", "train", **choice)
+        read(tmp_path / "nowhere", "train", **choice)
     with pytest.raises(FileNotFoundError, match=rf"{tmp_path}.*Try: "):
-        reader(tmp_path, "train", **choice)
+        read(tmp_path, "train", **choice)
 
 
 def test_many_rows_take_one_listing_for_each_folder(tmp_path, monkeypatch):

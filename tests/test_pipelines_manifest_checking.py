@@ -1,27 +1,20 @@
-"""Checking manifests: every file described, nothing lost by a kill at any instant; and the command line."""
+"""Checking manifests: every file is described, and a kill at any instant loses nothing."""
 
 import contextlib
 import hashlib
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
-import ramp_videos
 
 from pipelines.bad_video import BadVideo
 from pipelines.decoding.decode import Facts
 from pipelines.manifest import Check, Label, Manifest, Video, checking, read_manifest, write_manifest
-from pipelines.manifest.annotations import FORMATS
-from pipelines.manifest.checking import check_manifest, main, summary
+from pipelines.manifest.checking import check_manifest
 
-ROOT = Path(__file__).parents[1]
 FACTS = Facts(250, 25.0, 340, 256, "h264")
 
 
@@ -253,198 +246,3 @@ def test_the_bar_counts_the_bad_files(files, capsys):
     assert "10/10" in capsys.readouterr().err.rpartition("\r")[2]
     check_manifest(files, Decoder(), recheck=True)
     assert "bad=2" in capsys.readouterr().err.rpartition("\r")[2]
-
-
-def test_a_summary_tells_everything_worth_knowing():
-    def row(name, split="train", label=0, check=None, **times):
-        return Video(f"/videos/{name}", (Label(label),), split=split, check=check, **times)
-
-    videos = (
-        row("a.mp4", check=ok(b"a")),
-        row("b.mp4", check=ok(b"b")._replace(fps=29.97, frames=2997, codec="vp9"), end=30.0),
-        row("b.mp4", check=ok(b"b")._replace(fps=29.97, frames=2997, codec="vp9"), start=95.0),
-        row("copy of a.mp4", "val", check=ok(b"a")._replace(width=128, height=96)),
-        row("c.mp4", label=1, check=bad("", "No such file or directory")),
-        row("d.mp4", check=bad(sha256(b"d"), "cut off")),
-        row("e.mp4", "val", check=bad(sha256(b"e"), "cut off")),
-        row("f.mp4", "val"),
-        row("f.mp4", "val"),
-    )
-    assert summary(Manifest(videos, ("archery", "golf", "yoga"))).splitlines() == [
-        "rows         9: train 5, val 4",
-        "classes      3, 2 without a usable row, such as golf",
-        "not checked  2",
-        "ok           4",
-        "bad          3",
-        "  2 cut off, such as /videos/d.mp4",
-        "  1 No such file or directory, such as /videos/c.mp4",
-        f"hours        {(10 + 30 + 5 + 10) / 3600:.2f}",
-        "frames/s     25 2, 29.97 2",
-        "sizes        340x256 3, 128x96 1",
-        "codecs       h264 2, vp9 2",
-        "warning      1 rows that occur more than once, such as /videos/f.mp4",
-        "warning      1 contents that several files have, such as /videos/a.mp4 = /videos/copy of a.mp4",
-        "warning      1 contents in several splits, such as /videos/a.mp4 = /videos/copy of a.mp4",
-    ]
-
-
-def write_kinetics(directory, videos):
-    for split, number in videos:
-        (directory / split).mkdir(exist_ok=True)
-        path = directory / split / f"v{number}_000000_000010.mp4"
-        ramp_videos.write(path, num_frames=5 + number, height=32, width=48)
-        label = ("yoga", "archery")[number % 2]
-        with open(directory / f"{split}.csv", "a", encoding="utf-8") as file:
-            file.write("label,youtube_id,time_start,time_end,split\n" if file.tell() == 0 else "")
-            file.write(f"{label},v{number},0,10,{split}\n")
-
-
-def run(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.manifest", *map(str, arguments)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell's background jobs, of which the suite may be one, and their children are deaf to interrupts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-def test_import_check_and_summary_of_real_files(tmp_path, capsys):
-    write_kinetics(tmp_path, [("train", 0), ("train", 1), ("train", 2), ("val", 4), ("val", 6)])
-    (tmp_path / "train" / "v1_000000_000010.mp4").write_bytes(b"no video")
-    (tmp_path / "val" / "v4_000000_000010.mp4").unlink()
-    output = tmp_path / "m.jsonl"
-    options = [
-        f"--data_dir={tmp_path}",
-        "--annotations=train.csv",
-        "--annotations=val.csv",
-        f"--output={output}",
-    ]
-    assert main(["import", "--format=kinetics", *options]) == 0
-    printed = capsys.readouterr().out
-    assert "rows         5: train 3, val 2" in printed and "not checked  5" in printed
-    assert "unusable     1, such as " in printed and "v4_000000_000010.mp4" in printed
-    manifest = read_manifest(output, keep_bad=True)
-    assert manifest.classes == ("archery", "yoga")
-    assert [(video.split, video.label) for video in manifest.videos] == [
-        ("train", 1),
-        ("train", 0),
-        ("train", 1),
-        ("val", 1),
-        ("val", 1),
-    ]
-    assert main(["import", "--format=kinetics", *options]) == 1
-    assert capsys.readouterr().err.startswith("error: Expected an --output that does not exist.")
-
-    assert main(["check", f"--manifest={output}", "--workers=2"]) == 0
-    printed = capsys.readouterr().out
-    assert "ok           3" in printed and "bad          2" in printed
-    rows = [video.check for video in read_manifest(output, keep_bad=True).videos]
-    assert [check.status for check in rows] == ["ok", "bad", "ok", "bad", "ok"]
-    assert [check.frames for check in rows] == [5, 0, 7, 0, 11]
-    assert rows[0] == Check(
-        sha256((tmp_path / "train" / "v0_000000_000010.mp4").read_bytes()), 5, 25.0, 48, 32, "h264", "ok"
-    )
-    assert main(["check", f"--manifest={output}", "--strict"]) == 1
-    capsys.readouterr()
-    assert main(["summary", f"--manifest={output}"]) == 0
-    assert capsys.readouterr().out == printed
-
-
-def test_killed_and_interrupted_checks_end_as_an_undisturbed_one(tmp_path):
-    (tmp_path / "train").mkdir()
-    # Long enough that no signal comes too late.
-    paths = [f"{tmp_path}/train/v{number}.mp4" for number in range(60)]
-    content = Path(ramp_videos.write(tmp_path / "ramp.mp4", num_frames=200)).read_bytes()
-    for number, path in enumerate(paths):
-        Path(path).write_bytes(content if number % 5 else content[: len(content) // 2])
-    manifest = Manifest(tuple(Video(path, (Label(0),)) for path in paths), ("yoga",))
-    for name in ("m.jsonl", "undisturbed.jsonl"):
-        write_manifest(tmp_path / name, manifest)
-    before, journal = (tmp_path / "m.jsonl").read_bytes(), tmp_path / "m.jsonl.journal"
-    done = 0
-    for end in (signal.SIGKILL, signal.SIGINT, signal.SIGKILL):
-        process = run("check", f"--manifest={tmp_path / 'm.jsonl'}", "--workers=2")
-        until = time.monotonic() + 60
-        while not (journal.exists() and journal.read_bytes().count(b"\n") >= done + 3):
-            assert process.poll() is None and time.monotonic() < until
-            time.sleep(0.005)
-        process.send_signal(end)
-        _, errors = process.communicate(timeout=30)
-        assert process.returncode == (130 if end == signal.SIGINT else -end), errors
-        assert "Traceback" not in errors
-        assert (tmp_path / "m.jsonl").read_bytes() == before
-        done = journal.read_bytes().count(b"\n")
-    assert done >= 9
-    for name in ("m.jsonl", "undisturbed.jsonl"):
-        process = run("check", f"--manifest={tmp_path / name}", "--workers=2")
-        assert process.wait(timeout=60) == 0
-        process.communicate()
-    assert (tmp_path / "m.jsonl").read_bytes() == (tmp_path / "undisturbed.jsonl").read_bytes()
-    assert not journal.exists()
-
-
-def test_errors_are_one_line_and_status_1(tmp_path):
-    process = run("check", f"--manifest={tmp_path / 'none.jsonl'}")
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 1 and output == ""
-    assert errors.startswith("error: Expected a manifest at") and errors.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["check", "--manifest={}/m.jsonl", "--workers=0"], "above 0. Received 0 and 60"),
-        (["check", "--manifest={}/m.jsonl", "--timeout_seconds=nan"], "above 0. Received .* and nan"),
-        (
-            ["import", "--format=kinetics", "--data_dir={}", "--annotations=a", "--output={}/n.jsonl"],
-            "an annotation file",
-        ),
-        (
-            ["import", "--format=folders", "--data_dir={}/none", "--output={}/n.jsonl"],
-            "a directory of videos",
-        ),
-        (["import", "--format=folders", "--data_dir={}/data", "--output={}/n.txt"], r"named \*\.jsonl or"),
-    ],
-)
-def test_mistakes_on_the_command_line_are_told(tmp_path, capsys, arguments, message):
-    (tmp_path / "data" / "yoga").mkdir(parents=True)
-    (tmp_path / "data" / "yoga" / "a.jpg").touch()
-    assert main([argument.format(tmp_path) for argument in arguments]) == 1
-    errors = capsys.readouterr().err
-    assert errors.startswith("error: Expected ") and "Try" in errors
-    assert re.search(message, errors)
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_every_format_has_help_for_each_of_its_flags(name, capsys):
-    with pytest.raises(SystemExit, match="0"):
-        main(["import", f"--format={name}", "--help"])
-    text = capsys.readouterr().out
-    assert "--data_dir" in text and "Several times for several splits" in " ".join(text.split())
-    assert "classes CLASSES" not in text and "keep_bad" not in text
-
-
-@pytest.mark.parametrize(
-    "arguments", [[], ["import"], ["import", "--format"], ["import", "--format=mpeg"], ["check"]]
-)
-def test_what_is_missing_is_told_with_the_usage(arguments, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        main(arguments)
-    assert "usage: python -m pipelines.manifest" in capsys.readouterr().err
-
-
-def test_summary_neither_decodes_nor_needs_tensorflow(files):
-    code = (
-        "import sys, runpy; sys.argv = ['manifest', 'summary', sys.argv[1]]\n"
-        "try: runpy.run_module('pipelines.manifest', run_name='__main__')\n"
-        "except SystemExit as end: assert end.code == 0, end.code\n"
-        "assert not {'tensorflow', 'av'} & set(sys.modules)"
-    )
-    command = [sys.executable, "-W", "error", "-c", code, f"--manifest={files}"]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
-    assert process.stdout.startswith("rows         10: train 10")

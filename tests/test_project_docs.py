@@ -2,7 +2,6 @@
 
 import ast
 import importlib.util
-import inspect
 import os
 import re
 import shlex
@@ -62,7 +61,7 @@ def flags_of(module):
     if re.search(r"^from absl import.*\bapp\b", source, re.MULTILINE):
         names |= {"flagfile", *re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source)}
     if "FORMATS" in source:
-        names |= {name for reader in FORMATS.values() for name in inspect.signature(reader).parameters}
+        names |= {name for form in FORMATS.values() for name in form.flags}
     if "MODEL_FLAGS = {" in source:
         names |= set(importlib.import_module(module).MODEL_FLAGS)
     if "define_flags(" in source:

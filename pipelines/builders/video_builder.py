@@ -1,7 +1,7 @@
-"""What a TFDS builder of videos consists of: its features, its splits, its examples.
+"""A TFDS builder of videos: its features, its splits, its examples.
 
-A builder states its facts as data and leaves the rest to these functions; the formats of annotations are
-known to `pipelines.manifest.annotations` alone.
+A builder of a data set states its facts and reads its annotations; `VideoBuilder` does what is the same for
+all. `pipelines.manifest.annotations` alone knows the formats of annotations.
 """
 
 import collections
@@ -22,133 +22,127 @@ _FILE = "The file as it is, encoded: `pipelines.decoding.decode.decode_frames` t
 _FRAMES = "The frames. With `decoders={'video': tfds.decode.SkipDecoding()}` their JPEG files, as bytes [T]."
 
 
-def dataset_info(builder, num_classes, frames=False, spans=False, **facts):
-    """Describes a data set of videos.
+class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A builder whose examples are encoded videos, or their frames, with labels and paths.
 
-    Args:
-        builder: The TFDS builder.
-        num_classes: Number of classes; their names become known with the annotations.
-        frames: Whether a video is a folder of JPEGs instead of a file.
-        spans: Whether a video has any number of labels, each with its time span, instead of one label.
-        **facts: What `tfds.core.DatasetInfo` takes: description, homepage, citation, license.
+    The features are `video`, `path` (relative to the manual directory) and `label`, or `labels`, a sequence
+    of `label`, `start` and `end` in seconds. The metadata are `directional` and `mirrored` (see `Manifest`)
+    and `unusable`: {split: {path: reason}}.
 
-    Returns:
-        A `tfds.core.DatasetInfo` with the features `video`, `path` (relative to the manual directory) and
-        `label`, or `labels`, a sequence of `label`, `start` and `end` in seconds.
+    Attributes:
+        NUM_CLASSES: Number of classes; their names become known with the annotations.
+        SPLITS: Names of the splits, the training split first.
+        FRAMES: Whether a video is a folder of JPEGs instead of a file.
+        SPANS: Whether a video has any number of labels, each with its time span, instead of one label.
+        FACTS: {argument of `tfds.core.DatasetInfo`: value}: description, homepage, citation and license.
     """
-    label = tfds.features.ClassLabel(num_classes=num_classes)
-    if frames:
-        video = tfds.features.Video(shape=(None, None, None, 3), encoding_format="jpeg", doc=_FRAMES)
-    else:
-        video = tfds.features.Tensor(shape=(), dtype=tf.string, doc=_FILE)
-    features = {"video": video, "path": tfds.features.Text(), "label": label}
-    if spans:
-        seconds = tfds.features.Scalar(np.float32)
-        del features["label"]
-        features["labels"] = tfds.features.Sequence({"label": label, "start": seconds, "end": seconds})
-    return tfds.core.DatasetInfo(
-        builder=builder,
-        features=tfds.features.FeaturesDict(features),
-        supervised_keys=None if spans else ("video", "label"),
-        metadata=tfds.core.MetadataDict(),
-        **facts,
-    )
 
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "Encoded files with the labels of the original annotations."}
+    NUM_CLASSES = None
+    SPLITS = ()
+    FRAMES = False
+    SPANS = False
+    FACTS = {}
 
-def split_generators(builder, dl_manager, read, splits):
-    """Reads the annotations of all splits, before the first video is touched.
+    def _split_names(self, directory):
+        """Returns the names of the splits that a manual directory has, the training split first."""
+        return self.SPLITS
 
-    The names of the classes enter the builder's features. Its metadata receive `directional` and `mirrored`
-    (see `Manifest`) and `unusable`: {split: {path: reason}}.
+    def _read(self, directory, split, classes):
+        """Returns the `Manifest` of a split.
 
-    Args:
-        builder: The TFDS builder; its `_generate_examples` receives directory, split and manifest.
-        dl_manager: TFDS's download manager.
-        read: Function (directory, split, classes) -> `Manifest`. The classes are those of the training
-            split, and None for this one itself.
-        splits: Names of the splits, training first.
+        Args:
+            directory: Manual directory.
+            split: Name of the split.
+            classes: Class names of the training split; None for this split itself.
+        """
+        raise NotImplementedError
 
-    Returns:
-        {name of the split: its examples}.
-
-    Raises:
-        AssertionError: By TFDS; the manual directory is missing or empty.
-        FileNotFoundError: An annotation file is missing.
-        ValueError: An annotation file is malformed, or none of a split's videos exists. The errors have
-            the builder's instructions as a note.
-    """
-    directory, manifests, classes = dl_manager.manual_dir, {}, None
-    try:
-        for split in splits:
-            manifests[split] = read(os.fspath(directory), split, classes)
-            classes = manifests[split].classes if classes is None else classes
-        _name_classes(builder, directory, classes)
-    except (OSError, ValueError) as error:
-        instructions = textwrap.dedent(builder.MANUAL_DOWNLOAD_INSTRUCTIONS)
-        error.add_note(f"For {builder.name}, with --manual_dir={directory}:\n\n{instructions}")
-        raise
-    training = manifests[splits[0]]
-    builder.info.metadata.update(
-        directional=training.directional, mirrored=list(training.mirrored), unusable={}
-    )
-    for split, manifest in manifests.items():
-        _report(builder, directory, split, manifest)
-    return {
-        split: builder._generate_examples(directory, split, manifest) for split, manifest in manifests.items()
-    }
-
-
-def examples(builder, directory, split, manifest):
-    """Yields (key, example) of a split's videos; those that cannot be read join the unusable ones.
-
-    Args:
-        builder: The TFDS builder.
-        directory: The manual directory.
-        split: Name of the split.
-        manifest: Its `Manifest`.
-
-    Raises:
-        ValueError: No video can be read.
-    """
-    unusable, repeats = builder.info.metadata["unusable"][split], collections.Counter()
-    for video in manifest.videos:
-        path = os.path.relpath(video.path, directory)
-        try:
-            example = {"video": _content(video.path), "path": path}
-        except BadVideo as bad:
-            _logger.warning("Bad video left out: %s", bad)
-            unusable[path] = bad.reason
-            continue
-        if "labels" in builder.info.features:
-            example["labels"] = [
-                {"label": number, "start": start, "end": end} for number, start, end in video.labels
-            ]
+    def _info(self):
+        label = tfds.features.ClassLabel(num_classes=self.NUM_CLASSES)
+        if self.FRAMES:
+            video = tfds.features.Video(shape=(None, None, None, 3), encoding_format="jpeg", doc=_FRAMES)
         else:
-            example["label"] = video.label
-        repeats[path] += 1
-        yield path if repeats[path] == 1 else f"{path} #{repeats[path]}", example
-    if not repeats:
-        first, reason = next(iter(unusable.items()))
-        raise ValueError(
-            f"Expected videos that can be read for split {split!r} in {directory}. Received none; the first, "
-            f"{first}: {reason}. Try: copy the videos again."
+            video = tfds.features.Tensor(shape=(), dtype=tf.string, doc=_FILE)
+        features = {"video": video, "path": tfds.features.Text(), "label": label}
+        if self.SPANS:
+            seconds = tfds.features.Scalar(np.float32)
+            del features["label"]
+            features["labels"] = tfds.features.Sequence({"label": label, "start": seconds, "end": seconds})
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=None if self.SPANS else ("video", "label"),
+            metadata=tfds.core.MetadataDict(),
+            **self.FACTS,
         )
 
+    def _split_generators(self, dl_manager):
+        """Returns {split: its examples}; reads the annotations of all splits before the first video.
 
-def kinetics_tables(directory):
-    """Returns {split: annotation file} of a copy of Kinetics; a test split is only there if its file is."""
-    tables = {"train": "train.csv", "validation": "validate.csv", "test": "test.csv"}
-    directory = pathlib.Path(directory)
-    if not (directory / tables["validation"]).exists() and (directory / "val.csv").exists():
-        tables["validation"] = "val.csv"
-    if not (directory / tables["test"]).exists():
-        del tables["test"]
-    return tables
+        Raises:
+            AssertionError: By TFDS; the manual directory is missing or empty.
+            FileNotFoundError: An annotation file is missing.
+            ValueError: An annotation file is malformed, or none of a split's videos exists. These errors
+                have the builder's instructions as a note.
+        """
+        directory, manifests, classes = dl_manager.manual_dir, {}, None
+        try:
+            for split in self._split_names(directory):
+                manifests[split] = self._read(os.fspath(directory), split, classes)
+                classes = manifests[split].classes if classes is None else classes
+            _name_classes(self, directory, classes)
+        except (OSError, ValueError) as error:
+            instructions = textwrap.dedent(self.MANUAL_DOWNLOAD_INSTRUCTIONS)
+            error.add_note(f"For {self.name}, with --manual_dir={directory}:\n\n{instructions}")
+            raise
+        training = next(iter(manifests.values()))
+        self.info.metadata.update(
+            directional=training.directional, mirrored=list(training.mirrored), unusable={}
+        )
+        for split, manifest in manifests.items():
+            _report(self, directory, split, manifest)
+        return {
+            split: self._generate_examples(directory, split, manifest)
+            for split, manifest in manifests.items()
+        }
+
+    def _generate_examples(self, directory, split, manifest):
+        """Yields (key, example) of a split's videos; videos that cannot be read join the unusable ones.
+
+        Raises:
+            ValueError: No video can be read.
+        """
+        unusable, repeats = self.info.metadata["unusable"][split], collections.Counter()
+        for video in manifest.videos:
+            path = os.path.relpath(video.path, directory)
+            try:
+                example = {"video": _content(video.path), "path": path}
+            except BadVideo as bad:
+                _logger.warning("Bad video left out: %s", bad)
+                unusable[path] = bad.reason
+                continue
+            if self.SPANS:
+                example["labels"] = [
+                    {"label": class_, "start": start, "end": end} for class_, start, end in video.labels
+                ]
+            else:
+                example["label"] = video.label
+            repeats[path] += 1
+            yield path if repeats[path] == 1 else f"{path} #{repeats[path]}", example
+        if not repeats:
+            first, reason = next(iter(unusable.items()))
+            raise ValueError(
+                f"Expected videos that can be read for split {split!r} in {directory}. Received none; the "
+                f"first, {first}: {reason}. Try: copy the videos again."
+            )
 
 
 def _name_classes(builder, directory, classes):
+    """Enters the class names in the builder's features; raises ValueError if they are not NUM_CLASSES."""
     features = builder.info.features
-    feature = features["labels"]["label"] if "labels" in features else features["label"]
+    feature = features["labels"]["label"] if builder.SPANS else features["label"]
     if len(classes) != feature.num_classes:
         raise ValueError(
             f"Expected annotations of {feature.num_classes} classes in {directory}. Received {len(classes)}. "
@@ -158,6 +152,7 @@ def _name_classes(builder, directory, classes):
 
 
 def _report(builder, directory, split, manifest):
+    """Enters the unusable videos of a split in the builder's metadata, and logs how many they are."""
     unusable = {os.path.relpath(bad.path, directory): bad.reason for bad in manifest.unusable}
     builder.info.metadata["unusable"][split] = unusable
     if unusable:
@@ -175,7 +170,7 @@ def _report(builder, directory, split, manifest):
 
 
 def _content(path):
-    """Returns the bytes of a file, or a list of those of a folder's JPEGs."""
+    """Returns the bytes of a file, or a list of the bytes of each JPEG of a folder."""
     path = pathlib.Path(path)
     try:
         if not path.is_dir():

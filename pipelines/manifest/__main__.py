@@ -1,7 +1,8 @@
-"""The command `python -m pipelines.manifest`."""
+"""Runs the command `python -m pipelines.manifest`."""
 
 import sys
 
-from pipelines.manifest.checking import main
+from pipelines.manifest.command import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

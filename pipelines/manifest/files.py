@@ -1,4 +1,4 @@
-"""Manifests as files: read, written whole, and without the rows that cannot be used."""
+"""Reads and writes manifests, and sets the rows aside that cannot be used."""
 
 import dataclasses
 import hashlib
@@ -13,14 +13,14 @@ from pipelines.whole_files import whole_file
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """The rows of a data set, or of a split of it.
+    """The rows of a data set or of one of its splits.
 
     Attributes:
         videos: Tuple of `Video`.
-        classes: Tuple of class names; a label's number is an index into it.
-        unusable: Tuple of `BadVideo`: rows without a file, or whose file is known to be bad.
+        classes: Tuple of class names; a label's `number` is an index into it.
+        unusable: Tuple of `BadVideo`, one for each row that has no file or whose file is known to be bad.
         directional: Whether classes tell left from right, so that a mirrored clip may change its class.
-        mirrored: For each class the number of the one that its mirrored clips show; empty if not known.
+        mirrored: For each class the class that its mirrored clips show; empty if this is not known.
     """
 
     videos: tuple
@@ -34,13 +34,13 @@ class Manifest:
 
     @property
     def multi_label(self):
-        """Whether a video has not exactly one label, or a label holds for a part of its time."""
+        """Whether some video has no label or several, or a label that holds for a part of its time."""
         return any(len(video.labels) != 1 or video.labels[0][1:] != (None, None) for video in self.videos)
 
     def fingerprint(self):
         """Returns the SHA-256, in hex, of the classes and of the videos' paths, labels, starts and ends.
 
-        Paths count from the folder that all share, so a data set may be moved as a whole.
+        Paths count from the folder that all videos share, so a data set that moves as a whole keeps it.
         """
         paths = [video.path for video in self.videos] or [""]
         shared = _common_folder(min(paths), max(paths))
@@ -51,7 +51,7 @@ class Manifest:
 
 
 def is_manifest(path):
-    """Returns whether a file is a manifest: a .jsonl, or a .csv with a header or a column `path`."""
+    """Returns whether a file is a manifest, which is a .jsonl, or a .csv with a header or a column `path`."""
     if not os.path.isfile(path):
         return False
     suffix = os.path.splitext(path)[1]
@@ -66,10 +66,10 @@ def read_manifest(path, split=None, keep_bad=False):
     """Reads a manifest.
 
     Args:
-        path: A .jsonl or .csv file, see above.
-        split: Name of the split to take; None takes all rows. Classes are those of the whole file.
-        keep_bad: Whether rows that cannot be used stay in `videos`, instead of going to `unusable`; then
-            files are not looked for.
+        path: A .jsonl or .csv file.
+        split: Name of the split to take; None takes all rows. The classes are those of the whole file.
+        keep_bad: Whether rows that cannot be used stay in `videos`, instead of moving to `unusable`. Then
+            nothing looks for the videos' files.
 
     Returns:
         A `Manifest`.
@@ -78,7 +78,7 @@ def read_manifest(path, split=None, keep_bad=False):
         FileNotFoundError: There is no such file.
         ValueError: A line is malformed, the split has no rows, or none of its videos can be used.
 
-    Cost: memory and time in proportion to the rows. Each folder is listed once; files are not opened.
+    Cost: Memory and time are in proportion to the rows. Each folder is listed once; no video is opened.
     """
     _suffix(path)
     if not os.path.isfile(path):
@@ -99,15 +99,15 @@ def read_manifest(path, split=None, keep_bad=False):
 
 
 def write_manifest(path, manifest):
-    """Writes the rows of `manifest.videos`, whole or not at all; those of `unusable` are lost.
+    """Writes the rows of `manifest.videos`, whole or not at all; the rows of `unusable` are lost.
 
     Args:
-        path: A .jsonl or .csv file. Paths of videos below its folder become relative.
+        path: A .jsonl or .csv file. The paths of videos below its folder become relative.
         manifest: A `Manifest`.
 
     Raises:
-        ValueError: The suffix is another one, the names of the classes are not all different, begin or end
-            with a space, or a text cannot be written as UTF-8 to CSV.
+        ValueError: The suffix is another one; the names of classes are not all different, or begin or end
+            with a space; or a path cannot be written as UTF-8 to CSV.
     """
     write = WRITERS[_suffix(path)]
     try:
@@ -133,7 +133,7 @@ def write_manifest(path, manifest):
 
 
 class Listings(dict):
-    """Folder -> {name: whether it is a folder}, where each folder is read once instead of a call a file."""
+    """Maps each folder to {name in it: whether that is a folder}; a folder is read when it is asked for."""
 
     def __missing__(self, folder):
         try:
@@ -141,19 +141,19 @@ class Listings(dict):
                 found = {entry.name: entry.is_dir() for entry in entries if entry.is_dir() or entry.is_file()}
         except PermissionError:
             raise
-        except OSError:  # There is none, or there can be none of that name.
+        except OSError:  # There is no such folder, or its name is not possible.
             found = {}
         self[folder] = found
         return found
 
 
 def without_bad(manifest, source, folders=True):
-    """Returns a manifest whose rows without a file, or with a bad one, are in `unusable`.
+    """Returns a manifest in which the rows without a file or with a bad file are in `unusable`.
 
     Args:
         manifest: A `Manifest`.
-        source: Where the rows stand, for the error.
-        folders: Whether a folder, of frames, can be a video.
+        source: The file or folder that the rows are from, which the error names.
+        folders: Whether a folder of frames counts as a file.
 
     Raises:
         ValueError: No row remains.
@@ -178,7 +178,7 @@ def without_bad(manifest, source, folders=True):
 
 
 def _common_folder(first, second):
-    """Returns the length of the folder that two paths, and all that are sorted between them, begin with."""
+    """Returns the length of the folder in which two paths lie, with all paths that sort between them."""
     different = (place for place, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
     return first.rfind("/", 0, next(different, len(first))) + 1
 

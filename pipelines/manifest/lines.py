@@ -1,4 +1,4 @@
-"""The lines of a manifest's file, JSON or CSV, to and from the fields of `pipelines.manifest.rows`."""
+"""Reads and writes the lines of a manifest, in JSON or CSV; `pipelines.manifest.rows` knows their fields."""
 
 import collections
 import csv
@@ -15,19 +15,24 @@ _CSV_LABEL = re.compile(rf"((?:[^\\;@]|\\[\\;@])+)(@{_SECONDS}-{_SECONDS})?")
 
 
 def read_lines(path):
-    """Returns (list of `Video`, the other fields of `Manifest`)."""
+    """Returns (list of `Video`, {field of `Manifest`: value} of the other fields).
+
+    Raises:
+        ValueError: A line is malformed; the error names it.
+    """
     videos, header, line = [], None, 0
-    numbers = collections.defaultdict(itertools.count().__next__)  # By appearance, until all are known.
+    # Class name -> class; without a header, classes count as they appear until all names are known.
+    class_of = collections.defaultdict(itertools.count().__next__)
     rows_of = {".jsonl": _json_rows, ".csv": _csv_rows}[os.path.splitext(path)[1]]
     with open(path, newline="", encoding="utf-8-sig") as file:
         try:
-            for line, raw in rows_of(file):  # noqa: B007 - the errors name it.
+            for line, raw in rows_of(file):  # noqa: B007 - The errors name it.
                 fields = _from_json(raw) if isinstance(raw, str) else _from_cells(raw)
                 if header is None and not videos and VERSION in fields:
                     header = header_from(fields)
-                    numbers = {name: number for number, name in enumerate(header["classes"])}
+                    class_of = {name: class_ for class_, name in enumerate(header["classes"])}
                 else:
-                    videos.append(video_from(fields, os.path.dirname(path), numbers))
+                    videos.append(video_from(fields, os.path.dirname(path), class_of))
         except Malformed as error:
             raise ValueError(
                 f"Expected {error.expected} in line {error.line or line} of {path}. "
@@ -39,10 +44,10 @@ def read_lines(path):
                 "Try: save the file as UTF-8, or repair the line."
             ) from None
     if header is None:
-        header = {"classes": tuple(sorted(numbers))}
-        place = {numbers[name]: number for number, name in enumerate(header["classes"])}
+        header = {"classes": tuple(sorted(class_of))}
+        sorted_class = {class_of[name]: class_ for class_, name in enumerate(header["classes"])}
         for row, video in enumerate(videos):
-            labels = tuple(label._replace(number=place[label.number]) for label in video.labels)
+            labels = tuple(label._replace(number=sorted_class[label.number]) for label in video.labels)
             videos[row] = video._replace(labels=labels)
     return videos, header
 
@@ -52,7 +57,7 @@ def _json_rows(file):
 
 
 def _csv_rows(file):
-    """Yields (line, header as text or {column: text})."""
+    """Yields (line, {column: text}) for each row; before them (1, text) if the first line is a header."""
     first, offset = file.readline(), 0
     if first.startswith("#"):
         yield 1, first.lstrip("# ")
@@ -132,5 +137,5 @@ def _label_for_cell(label):
     return f"{name}@{label.get('start', '')}-{label.get('end', '')}" if len(label) > 1 else name
 
 
-# Suffix -> function (file, header as text, rows as fields).
+# Suffix -> function (open file, header as text, rows as {field: value}) that writes a manifest.
 WRITERS = {".jsonl": _write_json_lines, ".csv": _write_csv}

@@ -1,6 +1,6 @@
-"""What a line of a manifest says: tuples for the program, fields as JSON has them for the file.
+"""What a row of a manifest says: as tuples, which programs use, and as the fields of its line in the file.
 
-`Malformed` tells what is wrong with fields; who knows the file and the line makes words of it.
+`Malformed` says what is wrong with fields. Its catcher knows the file and the line, and adds them.
 """
 
 import os
@@ -8,17 +8,17 @@ from typing import NamedTuple
 
 VERSION = "keras_nonlocal_manifest"
 FIELDS = ("path", "labels", "start", "end", "split", "check")
-_LARGEST_NUMBER = 1e9  # Of seconds, frames, pixels: beyond it there is a mistake.
+_LARGEST = 1e9  # More seconds, frames or pixels than these are a mistake.
 _BLANK_CHECK = {"sha256": "", "frames": 0, "fps": 0.0, "width": 0, "height": 0, "codec": "", "reason": ""}
 
 
 class Label(NamedTuple):
-    """What a video shows, and when.
+    """A class that a video shows, and when it shows it.
 
     Attributes:
-        number: 0-based class number.
-        start: Begin in seconds from the beginning of the file; None for the beginning.
-        end: End in seconds; None for the end. It may equal `start`.
+        number: The class, as its place in `Manifest.classes`.
+        start: Where it begins, in seconds from the beginning of the file; None is the beginning of the file.
+        end: Where it ends, in seconds; None is the end of the file. It may equal `start`.
     """
 
     number: int
@@ -27,12 +27,12 @@ class Label(NamedTuple):
 
 
 class Check(NamedTuple):
-    """What decoding the whole file has shown; numbers are 0 and texts empty where it showed nothing.
+    """What a file is, as found by decoding all of it; what was not found is 0 or an empty text.
 
     Attributes:
-        sha256: Hex digest of the file; of a folder, of its files' names and contents.
+        sha256: Hex digest of the file, or of the names and contents of a folder's files.
         frames: Number of frames.
-        fps: Frames a second.
+        fps: Frames per second.
         width: Width in pixels, upright.
         height: Height in pixels, upright.
         codec: FFmpeg's name of the codec.
@@ -51,15 +51,15 @@ class Check(NamedTuple):
 
 
 class Video(NamedTuple):
-    """One row.
+    """A row of a manifest.
 
     Attributes:
-        path: A video, an image, or a folder of a video's frames.
-        labels: Tuple of `Label`, empty if nothing is known.
-        start: Where the part of the file that counts begins, in seconds; None for the beginning.
-        end: Where it ends; None for the end.
+        path: Path of a video, of an image, or of a folder of a video's frames.
+        labels: Tuple of `Label`; it is empty if nothing is known.
+        start: Where the part of the file that the row takes begins, in seconds; None is the beginning.
+        end: Where that part ends, in seconds; None is the end of the file.
         split: Name of the split, such as "train".
-        check: A `Check`, or None before there was one.
+        check: A `Check`, or None if the file has not been checked.
     """
 
     path: str
@@ -71,7 +71,7 @@ class Video(NamedTuple):
 
     @property
     def label(self):
-        """The number of the only label."""
+        """The class of the only label; raises ValueError if there is not exactly one."""
         if len(self.labels) != 1:
             raise ValueError(
                 f"Expected one label for {self.path}. Received {len(self.labels)}. Try: treat the data set "
@@ -81,7 +81,7 @@ class Video(NamedTuple):
 
 
 class Malformed(Exception):
-    """What was expected in a line, and what stands there."""
+    """Raised for fields that are not as expected; says what was expected and what was received."""
 
     def __init__(self, expected, received, line=None):
         super().__init__(expected)
@@ -89,13 +89,13 @@ class Malformed(Exception):
 
 
 def short(value):
-    """Returns a value as a message shows it."""
+    """Returns the text of a value for a message, cut off if it is long."""
     text = ascii(value)
     return text if len(text) <= 200 else f"{text[:200]}... ({len(text)} characters)"
 
 
 def header_from(fields):
-    """Returns {field of `Manifest`: value}, checked."""
+    """Returns {field of `Manifest`: value} of a header's fields; raises `Malformed` if one is wrong."""
     version, classes = fields[VERSION], fields.get("classes")
     directional, mirrored = fields.get("directional", False), fields.get("mirrored", [])
     if version != 1 or fields.keys() - {VERSION, "classes", "directional", "mirrored"}:
@@ -104,11 +104,11 @@ def header_from(fields):
         raise Malformed("a list `classes` of different names", classes)
     if not isinstance(directional, bool):
         raise Malformed("`directional` to be true or false", directional)
-    if not isinstance(mirrored, list) or not all(type(number) is int for number in mirrored):
+    if not isinstance(mirrored, list) or not all(type(partner) is int for partner in mirrored):
         raise Malformed("a list `mirrored` of class numbers", mirrored)
     if mirrored and (
         sorted(mirrored) != list(range(len(classes)))
-        or any(mirrored[partner] != number for number, partner in enumerate(mirrored))
+        or any(mirrored[partner] != class_ for class_, partner in enumerate(mirrored))
     ):
         raise Malformed("`mirrored` to have each class once, and partners to name each other,", mirrored)
     return {"classes": tuple(classes), "directional": directional, "mirrored": tuple(mirrored)}
@@ -123,8 +123,14 @@ def header_fields(manifest):
     return header
 
 
-def video_from(fields, folder, numbers):
-    """Returns a `Video`, checked; `numbers` has the number of each class name."""
+def video_from(fields, folder, class_of):
+    """Returns the `Video` of a row's fields; raises `Malformed` if one is wrong.
+
+    Args:
+        fields: {field: value} of the row.
+        folder: Folder of the manifest, from which relative paths count.
+        class_of: {class name: class}.
+    """
     path, labels, split = fields.get("path"), fields.get("labels"), fields.get("split", "")
     if fields.keys() - set(FIELDS):
         raise Malformed(f"no fields but {', '.join(FIELDS)}", sorted(fields))
@@ -137,17 +143,17 @@ def video_from(fields, folder, numbers):
     start, end = _span(fields)
     if end is not None and end <= (start or 0.0):
         raise Malformed("`start` before `end`", [start, end])
-    labels = tuple(_label(label, numbers) for label in labels)
+    labels = tuple(_label(label, class_of) for label in labels)
     return Video(os.path.join(folder, path), labels, start, end, split, _check(fields.get("check")))
 
 
 def video_fields(video, classes):
-    """Returns what a line says of a video, as JSON has it, without the path and what has its default."""
+    """Returns {field: value} of a row, without the path and without values that are the default."""
     labels = [
-        classes[number]
+        classes[class_]
         if start is None and end is None
-        else {"label": classes[number]} | _given(start=start, end=end)
-        for number, start, end in video.labels
+        else {"label": classes[class_]} | _given(start=start, end=end)
+        for class_, start, end in video.labels
     ]
     fields = {"labels": labels} | _given(start=video.start, end=video.end)
     fields |= {"split": video.split} if video.split else {}
@@ -157,7 +163,7 @@ def video_fields(video, classes):
     return fields
 
 
-def _label(label, numbers):
+def _label(label, class_of):
     start = end = None
     if isinstance(label, dict):
         if label.keys() - {"label", "start", "end"}:
@@ -169,7 +175,7 @@ def _label(label, numbers):
     if not _is_name(label):
         raise Malformed("the name of a class, without spaces around it,", label)
     try:
-        return Label(numbers[label], start, end)
+        return Label(class_of[label], start, end)
     except KeyError:
         raise Malformed("one of the classes that the first line lists", label) from None
 
@@ -185,8 +191,8 @@ def _span(fields):
 def _number(value):
     if value is None:
         return None
-    if type(value) not in (int, float) or not 0 <= value < _LARGEST_NUMBER:  # NaN is not, either.
-        raise Malformed(f"a number in [0, {_LARGEST_NUMBER:g})", value)
+    if type(value) not in (int, float) or not 0 <= value < _LARGEST:  # NaN is refused too.
+        raise Malformed(f"a number in [0, {_LARGEST:g})", value)
     return float(value)
 
 

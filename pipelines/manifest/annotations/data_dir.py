@@ -1,4 +1,4 @@
-"""The directory of a data set: whether it is there, which file of it is meant, and which rows have one."""
+"""Checks the directory of a data set, and finds the files that its rows mean."""
 
 import os
 
@@ -8,27 +8,28 @@ SUFFIXES = (".mp4", ".mkv", ".webm", ".avi")
 
 
 def check_directory(path):
-    """Raises FileNotFoundError if a path is no directory."""
+    """Raises FileNotFoundError if a path is not a directory."""
     if not os.path.isdir(path):
         raise FileNotFoundError(
-            f"Expected a directory of videos at {os.fspath(path)!r}. Received a path that is none. "
+            f"Expected a directory of videos at {os.fspath(path)!r}. Received a path that is not one. "
             "Try: --data_dir=DIR, or make an example with `python -m pipelines.synthetic --output=DIR`."
         )
 
 
-def one_of(value, choices):
-    """Returns a value if it is one of the words of `choices`, which are what a release has."""
+def one_of(name, value, choices):
+    """Returns the value of a reader's argument; raises ValueError if it is none of the words of `choices`."""
     if str(value) not in choices.split():
         raise ValueError(
-            f"Expected one of {', '.join(choices.split())}. Received {value!r}. Try: {choices.split()[0]}."
+            f"Expected --{name} to be one of {', '.join(choices.split())}. Received {value!r}. "
+            f"Try: --{name}={choices.split()[0]}."
         )
     return value
 
 
 def find(listings, folders, name):
-    """Returns the file's path, or, where there is none, the first one at which it was looked for.
+    """Returns the path of a file in one of several folders, or where it would be in the first of them.
 
-    Copies are also re-encoded: the suffix may be another one.
+    The suffix of the file may be another one than that of `name`, since copies are often re-encoded.
     """
     stem, suffix = os.path.splitext(name)
     for folder in folders:
@@ -39,14 +40,14 @@ def find(listings, folders, name):
 
 
 def to_manifest(source, rows, classes, keep_bad, folders=False, **more):
-    """Returns a `Manifest`; unless `keep_bad`, only with rows that have a file, or a folder if `folders`.
+    """Returns a `Manifest` of rows; those without a file move to its `unusable`, unless `keep_bad`.
 
     Args:
-        source: Where the rows stand, for errors.
+        source: The file or folder that the rows are from, which errors name.
         rows: List of `Video`.
         classes: Class names in the order of the labels.
         keep_bad: Whether rows without a file stay in `videos`.
-        folders: Whether a folder, of frames, can be a video.
+        folders: Whether a folder of frames counts as a file.
         **more: Further fields of the `Manifest`.
 
     Raises:

@@ -1,9 +1,10 @@
-"""A folder for each class, without any annotation file."""
+"""Data sets without annotation files, which have a folder for each class."""
 
 import os
 
 from pipelines.bad_video import BadVideo
 from pipelines.manifest.annotations.data_dir import SUFFIXES, check_directory
+from pipelines.manifest.annotations.format import Flag, Format
 from pipelines.manifest.annotations.tables import unknown_label
 from pipelines.manifest.files import Listings, Manifest
 from pipelines.manifest.rows import Label, Video
@@ -15,16 +16,16 @@ _KNOWN = frozenset(
 
 
 def read_folders(data_dir, split="", classes=None, keep_bad=False):
-    """A folder for each class, of videos or of images, such as ImageNet.
+    """Reads a split of a data set that has a folder of videos or images for each class, such as ImageNet.
 
-    Files are `<data_dir>/<split>/<class>/<file>`. Those that begin with a dot are passed over, those of
-    another kind than videos and images are reported in `unusable`.
+    Files are `<data_dir>/<split>/<class>/<file>`. Those that begin with a dot are passed over, those that
+    are neither videos nor images by their names are reported in `unusable`.
 
     Args:
         data_dir: Directory of the class folders, or of the splits' folders.
         split: Folder of the split; "" if there is none.
         classes: Class names in the order of the labels; None sorts the folders' names.
-        keep_bad: Has no effect: every row has its file.
+        keep_bad: Has no effect, since every row has its file.
 
     Returns:
         A `Manifest`.
@@ -38,16 +39,16 @@ def read_folders(data_dir, split="", classes=None, keep_bad=False):
     check_directory(root)
     listings, rows, others = Listings(), [], []
     folders = sorted(name for name, is_folder in listings[root].items() if is_folder and name[0] != ".")
-    numbers = {name: number for number, name in enumerate(folders if classes is None else classes)}
+    class_of = {name: class_ for class_, name in enumerate(folders if classes is None else classes)}
     for folder in folders:
-        if folder not in numbers:
+        if folder not in class_of:
             raise unknown_label(folder, root)
         for name, is_folder in sorted(listings[os.path.join(root, folder)].items()):
             path = os.path.join(root, folder, name)
             if is_folder or name[0] == ".":
                 continue
             if os.path.splitext(name)[1].lower() in _KNOWN:
-                rows.append(Video(path, (Label(numbers[folder]),), split=split))
+                rows.append(Video(path, (Label(class_of[folder]),), split=split))
             else:
                 others.append((path, "neither a video nor an image by its name"))
     if not rows:
@@ -55,4 +56,13 @@ def read_folders(data_dir, split="", classes=None, keep_bad=False):
             f"Expected files at {os.path.join(root, '<class>', '<file>')}. Received "
             f"{len(folders)} folders without a video or image. Try: check --data_dir and --split."
         )
-    return Manifest(tuple(rows), tuple(numbers), tuple(BadVideo(*other) for other in others))
+    return Manifest(tuple(rows), tuple(class_of), tuple(BadVideo(*other) for other in others))
+
+
+FOLDERS = Format(
+    read_folders,
+    help="A folder for each class, of videos or of images, such as ImageNet.",
+    data_dir="Directory of the class folders, or of the splits' folders.",
+    split=Flag("split", 'Folder of the split; "" if there is none.', default=""),
+    shares_classes=True,
+)

@@ -1,8 +1,9 @@
-"""Kinetics and its parts: a CSV names the clips, the splits' folders have them in one of several layouts."""
+"""Kinetics and its parts: a CSV names the clips, which lie in folders of one of several layouts."""
 
 import os
 
 from pipelines.manifest.annotations.data_dir import check_directory, find, to_manifest
+from pipelines.manifest.annotations.format import Flag, Format
 from pipelines.manifest.annotations.tables import csv_rows, lines, malformed, unknown_label
 from pipelines.manifest.files import Listings
 from pipelines.manifest.rows import Label, Video
@@ -11,7 +12,7 @@ _COLUMNS = ("label", "youtube_id", "time_start", "time_end", "split")
 
 
 def read_kinetics(data_dir, annotations, classes=None, keep_bad=False):
-    """Kinetics-400, -600 or -700, or any data set in its layout.
+    """Reads a split of Kinetics-400, -600 or -700, or of any data set in its layout.
 
     A clip is found at `<data_dir>/<split>/<label>/<youtube_id>_<start:06d>_<end:06d>.mp4`, where the
     label may have underscores for spaces and its folder may be left out, and the file may also be
@@ -30,8 +31,8 @@ def read_kinetics(data_dir, annotations, classes=None, keep_bad=False):
     Raises:
         FileNotFoundError: The directory or the CSV is missing.
         ValueError: The CSV lacks a column, has a malformed row or no rows, names a class that
-            `classes` lacks, or none of its videos exists. Without `classes`, which is the training
-            split's case, also if a label has no video at all.
+            `classes` lacks, or none of its videos exists; or `classes` is None, as for the training split,
+            and a label has no video at all.
     """
     check_directory(data_dir)
     table = os.path.join(data_dir, annotations)
@@ -39,7 +40,7 @@ def read_kinetics(data_dir, annotations, classes=None, keep_bad=False):
 
 
 def read_mini_kinetics(data_dir, annotations, labels=None, clips=None, classes=None, keep_bad=False):
-    """Mini-Kinetics-200, or another part of Kinetics by a list of labels or clips.
+    """Reads a split of Mini-Kinetics-200, or of another part of Kinetics by a list of labels or clips.
 
     Args:
         data_dir: Directory of Kinetics, see `read_kinetics`.
@@ -54,12 +55,12 @@ def read_mini_kinetics(data_dir, annotations, labels=None, clips=None, classes=N
 
     Raises:
         FileNotFoundError: The directory or a file is missing.
-        ValueError: As in `read_kinetics`; there is not exactly one list; or a label of the list has no row.
+        ValueError: As in `read_kinetics`; or there is not exactly one list, or a label of it has no row.
     """
     if (labels is None) == (clips is None):
         raise ValueError(
             f"Expected a list of labels or one of clips. Received labels={labels!r}, clips={clips!r}. "
-            "Try: one of them."
+            "Try: either --labels or --clips."
         )
     check_directory(data_dir)
     table = os.path.join(data_dir, annotations)
@@ -67,7 +68,7 @@ def read_mini_kinetics(data_dir, annotations, labels=None, clips=None, classes=N
     wanted = {text for _, text in lines(chosen)}
     column = "label" if labels else "youtube_id"
     rows = [row for row in _kinetics_rows(table) if row[column] in wanted]
-    # A dead link takes clips off the CSV of later releases, but no label goes.
+    # Later releases of the CSV lack the clips whose links are dead, but no label.
     absent = sorted(wanted - {row[column] for row in rows}) if labels or not rows else ()
     if absent:
         raise ValueError(
@@ -77,18 +78,43 @@ def read_mini_kinetics(data_dir, annotations, labels=None, clips=None, classes=N
     return _kinetics(data_dir, table, rows, classes, keep_bad)
 
 
+KINETICS = Format(
+    read_kinetics,
+    help="Kinetics-400, -600 or -700, or any data set in its layout.",
+    data_dir="Directory of the data set.",
+    split=Flag(
+        "annotations",
+        "CSV file with the columns label,youtube_id,time_start,time_end,split (times in seconds; further "
+        "columns are ignored), absolute or relative to --data_dir.",
+    ),
+    shares_classes=True,
+)
+
+MINI_KINETICS = Format(
+    read_mini_kinetics,
+    help="Mini-Kinetics-200, or another part of Kinetics by a list of labels or clips.",
+    data_dir="Directory of Kinetics, as in the format kinetics.",
+    split=Flag("annotations", "Kinetics' CSV file, absolute or relative to --data_dir."),
+    options=(
+        Flag("labels", "Text file with one label a line; the rows of other labels are left out."),
+        Flag("clips", "Text file with one YouTube id a line, instead of --labels."),
+    ),
+    shares_classes=True,
+)
+
+
 def _kinetics(data_dir, table, rows, classes, keep_bad):
     names = tuple(classes or sorted({row["label"] for row in rows}))
-    numbers = {name: number for number, name in enumerate(names)}
+    class_of = {name: class_ for class_, name in enumerate(names)}
     listings, videos = Listings(), []
     for row in rows:
-        if row["label"] not in numbers:
+        if row["label"] not in class_of:
             raise unknown_label(row["label"], table)
         folder = os.path.join(data_dir, row["split"])
         folders = [os.path.join(folder, row["label"]), os.path.join(folder, row["label"].replace(" ", "_"))]
         name = f"{row['youtube_id']}_{row['time_start']:06d}_{row['time_end']:06d}.mp4"
         path = find(listings, [*folders, folder], name)
-        videos.append(Video(path, (Label(numbers[row["label"]]),), split=row["split"]))
+        videos.append(Video(path, (Label(class_of[row["label"]]),), split=row["split"]))
     manifest = to_manifest(table, videos, names, keep_bad)
     if classes is None:
         _check_every_class_has_videos(table, manifest, rows, data_dir)
@@ -113,7 +139,7 @@ def _kinetics_rows(table):
 
 def _check_every_class_has_videos(table, manifest, rows, data_dir):
     present = {video.label for video in manifest.videos}
-    empty = [name for number, name in enumerate(manifest.classes) if number not in present]
+    empty = [name for class_, name in enumerate(manifest.classes) if class_ not in present]
     if empty:
         split = next(row["split"] for row in rows if row["label"] == empty[0])
         raise ValueError(

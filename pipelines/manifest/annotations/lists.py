@@ -1,24 +1,26 @@
-"""List files of TSN, TSM and mmaction2, with a path and a number in each line."""
+"""List files of TSN, TSM and mmaction2, which have a path and a class in each line."""
 
 import os
 import re
 
 from pipelines.manifest.annotations.data_dir import check_directory, to_manifest
+from pipelines.manifest.annotations.format import Flag, Format
 from pipelines.manifest.annotations.tables import class_names, lines, malformed
 from pipelines.manifest.rows import Label, Video
 
 
 def read_list(data_dir, annotations, names=None, classes=None, keep_bad=False):
-    """A list file of TSN, TSM or mmaction2.
+    """Reads a list file of TSN, TSM or mmaction2.
 
     A line is `path num_frames label` for a folder of frames and `path label` for a video; a path may have
-    spaces. Labels count from 0. The split is the word train, val, validation or test in the file's name.
+    spaces. A label is a class number from 0. The split is the word train, val, validation or test in the
+    name of the list.
 
     Args:
         data_dir: Directory to which the paths are relative.
         annotations: The list, absolute or relative to `data_dir`.
         names: Text file with one class name a line, absolute or relative to `data_dir`; None names the
-            classes by their numbers, up to the largest that occurs.
+            classes 0, 1 and so on, up to the largest that occurs.
         classes: Class names in the order of the labels, instead of `names`.
         keep_bad: Whether rows without a file stay in `videos`.
 
@@ -44,5 +46,21 @@ def read_list(data_dir, annotations, names=None, classes=None, keep_bad=False):
             raise malformed(f"a label below {len(classes)}, the number of classes,", table, line, text)
         rows.append(Video(os.path.join(data_dir, match[1]), (Label(int(match[2])),), split=split))
     if classes is None:
-        classes = [str(number) for number in range(1 + max((video.label for video in rows), default=-1))]
+        classes = [str(class_) for class_ in range(1 + max((video.label for video in rows), default=-1))]
     return to_manifest(table, rows, classes, keep_bad, folders=True)
+
+
+LIST = Format(
+    read_list,
+    help="A list file of TSN, TSM or mmaction2.",
+    data_dir="Directory to which the paths are relative.",
+    split=Flag("annotations", "The list, absolute or relative to --data_dir."),
+    options=(
+        Flag(
+            "names",
+            "Text file with one class name a line, absolute or relative to --data_dir; without it the "
+            "classes are named 0, 1 and so on, up to the largest that occurs.",
+        ),
+    ),
+    shares_classes=True,
+)

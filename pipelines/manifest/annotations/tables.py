@@ -1,4 +1,4 @@
-"""Annotation files as lines, CSV or JSON; what is wrong with one is said with its path and line."""
+"""Reads annotation files as lines, CSV or JSON; errors name the path and the line."""
 
 import collections
 import csv
@@ -8,13 +8,13 @@ import os
 
 
 def lines(path):
-    """Returns [(line number, text)] of the lines that are not empty."""
+    """Returns [(line, text)] of the lines that are not empty."""
     numbered = enumerate(_text(path).split("\n"), 1)
     return [(line, text.strip()) for line, text in numbered if text.strip()]
 
 
 def csv_rows(path, columns):
-    """Yields (line number, {column: text})."""
+    """Yields (line, {column: text}) of the rows."""
     reader = csv.DictReader(io.StringIO(_text(path), newline=""))
     try:
         lacking = [name for name in columns if name not in (reader.fieldnames or ())]
@@ -32,7 +32,7 @@ def csv_rows(path, columns):
 
 
 def json_content(path, kind):
-    """Returns what a JSON file has, a `list` or `dict` as `kind` says."""
+    """Returns the content of a JSON file, which must be of the type `kind`: `list` or `dict`."""
     try:
         content = json.loads(_text(path))
     except (json.JSONDecodeError, RecursionError) as error:
@@ -45,37 +45,37 @@ def json_content(path, kind):
     return content
 
 
-def texts_by_number(path):
-    """Returns {number: text} of lines `12 text`."""
+def texts_by_id(path):
+    """Returns {id: text} of a file with lines `12 text`."""
     found = {}
     for line, text in lines(path):
-        number, _, rest = text.partition(" ")
-        if not (number.isdecimal() and rest) or int(number) in found:
-            raise malformed("a number that occurs once, and a text,", path, line, text)
-        found[int(number)] = rest.strip()
+        id_, _, rest = text.partition(" ")
+        if not (id_.isdecimal() and rest) or int(id_) in found:
+            raise malformed("an id that occurs once, and a text,", path, line, text)
+        found[int(id_)] = rest.strip()
     return found
 
 
 def class_names(path):
-    """Returns the names of a file with one a line."""
+    """Returns the class names of a file that has one in each line."""
     return _checked_names([text for _, text in lines(path)], path)
 
 
 def numbered_class_names(path):
-    """Returns the names of a file with lines `1 name`, in the order of their numbers."""
-    names = texts_by_number(path)
-    return _checked_names([names.get(number) for number in range(1, 1 + len(names))], path)
+    """Returns the class names of a file with lines `1 name`, in the order of the ids, which count from 1."""
+    names = texts_by_id(path)
+    return _checked_names([names.get(id_) for id_ in range(1, 1 + len(names))], path)
 
 
 def class_names_of_json(path):
-    """Returns the names of a JSON object `{name: "number"}` in the order of their numbers."""
-    numbers = json_content(path, dict)
-    names = {str(number): name for name, number in numbers.items()}
-    return _checked_names([names.get(str(number)) for number in range(len(numbers))], path)
+    """Returns the class names of a JSON object `{name: "class number"}` in the order of the classes."""
+    class_of = json_content(path, dict)
+    names = {str(class_): name for name, class_ in class_of.items()}
+    return _checked_names([names.get(str(class_)) for class_ in range(len(class_of))], path)
 
 
 def malformed(expected, table, line, received, unit="line"):
-    """Returns the error of a line that is not as expected, or of another numbered unit of a file."""
+    """Returns the error for a line that is not as expected, or for the entry of that number, by `unit`."""
     received = repr(received) if len(repr(received)) <= 200 else f"{received!r:.200}..."
     return ValueError(
         f"Expected {expected} in {unit} {line} of {table}. Received {received}. "
@@ -84,7 +84,7 @@ def malformed(expected, table, line, received, unit="line"):
 
 
 def unknown_label(label, source):
-    """Returns the error of a label that the given classes lack."""
+    """Returns the error for a label that is none of the given classes."""
     return ValueError(
         f"Expected only the labels of the training split. Received {label!r} in {source}. "
         "Try: use the annotation files of one release, or remove the rows of that label."
@@ -92,10 +92,10 @@ def unknown_label(label, source):
 
 
 def no_file(path):
-    """Returns the error of an annotation file that is not there."""
+    """Returns the error for an annotation file that is not there."""
     return FileNotFoundError(
-        f"Expected an annotation file at {path!r}. Received no such file. Try: paths of annotation files are "
-        "relative to --data_dir; --train_annotations and --val_annotations name those of a run."
+        f"Expected an annotation file at {path!r}. Received no such file. Try: check the name; annotation "
+        "files are looked for in --data_dir unless their paths are absolute."
     )
 
 
@@ -119,7 +119,7 @@ def _checked_names(names, path):
     again = [name for name, count in collections.Counter(names).items() if count > 1]
     if None in names or again or not names:
         raise ValueError(
-            f"Expected names of classes in {path}, each once, and their numbers without gaps. "
+            f"Expected names of classes in {path}, each once, and numbered without gaps. "
             f"Received {'a gap' if None in names else again}. Try: download the file again."
         )
     return tuple(names)

@@ -1,1 +1,0 @@
-"""Charades for TFDS."""

@@ -1,1 +1,0 @@
-"""HMDB51 for TFDS."""

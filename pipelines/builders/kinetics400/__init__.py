@@ -1,1 +1,0 @@
-"""Kinetics-400 for TFDS."""

@@ -1,1 +1,0 @@
-"""Mini-Kinetics-200 for TFDS."""

@@ -1,1 +1,0 @@
-"""Something-Something V1 for TFDS."""

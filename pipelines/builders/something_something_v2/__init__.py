@@ -1,1 +1,0 @@
-"""Something-Something V2 for TFDS."""

@@ -1,0 +1,154 @@
+"""The command that makes manifests, checks their files and sums them up.
+
+python -m pipelines.manifest import --format=kinetics --data_dir=DIR --annotations=train.csv --output=M.jsonl
+python -m pipelines.manifest check --manifest=M.jsonl
+python -m pipelines.manifest summary --manifest=M.jsonl
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+
+from pipelines.manifest.annotations import FORMATS
+from pipelines.manifest.checking import check_manifest
+from pipelines.manifest.files import read_manifest, without_bad, write_manifest
+from pipelines.manifest.summary import summary
+
+
+def main(arguments=None):
+    """Parses the command line and runs one of the commands; returns the exit status."""
+    options = _parser(arguments).parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; `check` goes on from here when it is run again", file=sys.stderr)
+        return 130
+
+
+def _parser(arguments):
+    """Returns the parser; its `import` has the flags of the format that the arguments name."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.manifest",
+        description="Makes manifests, decodes every file of one to see what it is, and sums one up.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    command = _add_import(commands)
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    known.add_argument("--format", nargs="?")
+    chosen = known.parse_known_args(arguments)[0].format
+    if chosen in FORMATS:
+        _add_flags(command, FORMATS[chosen])
+    _add_check(commands)
+    of = commands.add_parser("summary", help="print what a manifest holds", allow_abbrev=False)
+    of.add_argument("--manifest", required=True, help="the .jsonl or .csv file")
+    of.set_defaults(run=_run_summary)
+    return parser
+
+
+def _add_import(commands):
+    formats = "\n".join(f"  {name:24}{form.help}" for name, form in FORMATS.items())
+    command = commands.add_parser(
+        "import",
+        help="make a manifest of a data set's own annotations",
+        description="Makes a manifest of a data set's own annotations.",
+        epilog=f"formats:\n{formats}\n\n--format=FORMAT --help shows the flags of a format.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_argument("--format", choices=FORMATS, metavar="FORMAT", required=True, help="see below")
+    command.add_argument("--output", required=True, help="the .jsonl or .csv file to be made")
+    command.set_defaults(run=_run_import)
+    return command
+
+
+def _add_flags(command, form):
+    command.add_argument("--data_dir", required=True, help=form.data_dir)
+    command.add_argument(
+        f"--{form.split.name}",
+        action="append",
+        required=form.split.default is None,
+        help=f"{form.split.help} Several times for several splits.",
+    )
+    for flag in form.options:
+        default = "" if flag.default is None else f" (default {flag.default})"
+        kind = str if flag.default is None else type(flag.default)
+        command.add_argument(f"--{flag.name}", type=kind, default=flag.default, help=flag.help + default)
+
+
+def _add_check(commands):
+    check = commands.add_parser(
+        "check",
+        help="decode every file, and enter what it is and whether it can be read",
+        description="Decodes every file in processes of its own, enters in the manifest what it is and "
+        "whether it can be read, and prints a summary. Stopped in any way, the same command goes on where it "
+        "stopped. It removes no file and no row.",
+        allow_abbrev=False,
+    )
+    check.add_argument("--manifest", required=True, help="the .jsonl or .csv file")
+    check.add_argument(
+        "--workers", type=int, default=os.cpu_count(), help="processes (default: one per core)"
+    )
+    check.add_argument(
+        "--timeout_seconds", type=float, default=60, help="a file that takes longer is bad (default 60)"
+    )
+    check.add_argument("--recheck", action="store_true", help="also files that have been checked before")
+    check.add_argument("--strict", action="store_true", help="exit with status 1 if a file is bad")
+    check.set_defaults(run=_run_check)
+
+
+def _run_import(options):
+    if os.path.exists(options.output):
+        raise ValueError(
+            f"Expected an --output that does not exist. Received {options.output}. "
+            "Try: another name, or remove the file and what is known of its videos."
+        )
+    form = FORMATS[options.format]
+    manifest = _read_splits(form, {name: getattr(options, name) for name in form.flags})
+    unusable = without_bad(manifest, options.output).unusable
+    write_manifest(options.output, manifest)
+    print(summary(manifest))
+    if unusable:
+        print(f"unusable     {len(unusable)}, such as {unusable[0]}")
+    print(f"wrote {options.output}")
+    return 0
+
+
+def _read_splits(form, flags):
+    """Returns the `Manifest` of all splits that the values of the flags name."""
+    splits, classes, parts = flags.pop(form.split.name), {}, []
+    for split in [form.split.default] if splits is None else splits:
+        parts.append(form.read(**flags, **classes, **{form.split.name: split}, keep_bad=True))
+        if form.shares_classes:
+            classes = {"classes": parts[0].classes}
+    return dataclasses.replace(
+        parts[0],
+        videos=tuple(video for part in parts for video in part.videos),
+        unusable=tuple(bad for part in parts for bad in part.unusable),
+    )
+
+
+def _run_check(options):
+    from pipelines.decoding.isolation import IsolatedDecoder  # Only this command decodes.
+
+    if options.workers < 1 or not options.timeout_seconds > 0:
+        raise ValueError(
+            f"Expected --workers and --timeout_seconds above 0. Received {options.workers} and "
+            f"{options.timeout_seconds}. Try: leave them out."
+        )
+    decoder = IsolatedDecoder(options.workers, options.timeout_seconds)
+    manifest = check_manifest(options.manifest, decoder, options.workers, options.recheck)
+    decoder.close()  # Not when interrupted: it would wait for the files that are being decoded.
+    print(summary(manifest))
+    return int(
+        options.strict and any(video.check.status == "bad" for video in manifest.videos if video.check)
+    )
+
+
+def _run_summary(options):
+    print(summary(read_manifest(options.manifest, keep_bad=True)))
+    return 0
