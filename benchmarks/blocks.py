@@ -1,4 +1,4 @@
-"""What the blocks cost, and what is saved against the equations as they stand.
+"""What the blocks cost, and what they save compared with the plain equations.
 
 python benchmarks/blocks.py [--repeats=7] [--only=WORD]
 

@@ -1,4 +1,4 @@
-"""Times of programs that take turns in one process, and the peak memory of each in a process of its own.
+"""Times programs that take turns in one process, and measures the peak memory of each in its own process.
 
 A case is a function of no arguments that can be pickled. It returns programs by name, and a program is
 {"forward": run, "with backward": run}, functions of no arguments. They run on the CPU, as TensorFlow
