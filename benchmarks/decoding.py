@@ -135,7 +135,7 @@ def print_table(rates, title):
 
 
 def main():
-    """Measures on one core and on two, and prints both tables."""
+    """Measures the decoders on one core and on two, and prints both tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args().rounds

@@ -41,7 +41,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """From frames [B*T, 3, H, W] to the logits of each frame."""
+    """A network from frames [B*T, 3, H, W] to the logits of each frame."""
 
     def __init__(self, num_classes, shifted_frames=None):
         super().__init__()

@@ -8,7 +8,7 @@ from keras_nonlocal.positions import check_map, fold_frames, unfold_frames
 
 @keras.saving.register_keras_serializable("keras_nonlocal")
 class FrameWise(keras.layers.Wrapper):
-    """Applies a 2-D layer to each frame: frames become samples, and clips again afterwards.
+    """Applies a 2-D layer to each frame: frames are folded into the batch and unfolded afterwards.
 
     y[b, t] = layer(x[b, t]). The layer takes an image as it is; its weights have the same names. A
     normalisation layer inside sees the B*T frames as one batch, as in the TSM paper's code (Lin et al.,

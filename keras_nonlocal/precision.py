@@ -5,7 +5,7 @@ from keras import ops
 
 
 def at_least_float32(x):
-    """Casts half precision to float32; leave what is wider.
+    """Casts half precision to float32; leaves what is wider as it is.
 
     >>> import numpy as np
     >>> keras.backend.standardize_dtype(at_least_float32(np.ones(1, "float16")).dtype)

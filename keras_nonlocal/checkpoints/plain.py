@@ -16,7 +16,7 @@ _brief.repr_bytes = _brief.repr_str
 
 
 class CheckpointError(ValueError):
-    """A checkpoint file that is damaged, of another format or not of tensors alone; always one line."""
+    """A checkpoint file that is damaged, of another format or not of tensors alone; the message is a line."""
 
 
 @dataclasses.dataclass(frozen=True)
