@@ -37,7 +37,7 @@ def training(frames, seed):
 
 
 def operations():
-    """Returns {name: function (clip, seed) -> clip}, for every operation on a whole clip."""
+    """Returns {name: function (clip, seed) -> clip} of every operation on a whole clip."""
     table = {
         "multi_scale_crop + flip + normalise": training,
         "multi_scale_crop": lambda frames, seed: crops.multi_scale_crop(frames, SIZE, seed),
@@ -59,12 +59,12 @@ def operations():
 
 
 def milliseconds(function, frames, repeats):
-    """Returns the times of calls of a graph, each with a seed of its own."""
+    """Returns the times of calls of a graph, each with its own seed."""
     run = tf.function(function)
     run(frames, tf.constant([0, 0]))
     times = []
-    for number in range(repeats):
-        seed = tf.constant([1, number])
+    for call in range(repeats):
+        seed = tf.constant([1, call])
         start = time.perf_counter()
         run(frames, seed)
         times.append(1e3 * (time.perf_counter() - start))
@@ -72,14 +72,14 @@ def milliseconds(function, frames, repeats):
 
 
 def main(arguments=None):
-    """Prints the table; what draws between operations is averaged, the others' medians are shown."""
+    """Prints the table: the mean time of operations that draw among others, the median of the rest."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=20, help="calls of each operation (default 20)")
     repeats = parser.parse_args(arguments).repeats
     frames, crop = clip(), clip(SIZE, SIZE)
     print("| operation | ms a clip | clips/s |\n|---|---|---|")
     for name, function in operations().items():
-        small = name in ("random_flip", "normalise")  # They come after the crop.
+        small = name in ("random_flip", "normalise")  # these come after the crop
         draws = name in (
             "rand_augment",
             "colour_jitter",

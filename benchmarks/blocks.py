@@ -1,10 +1,10 @@
-"""What the blocks cost, and what is saved against the equations as they stand.
+"""What the blocks cost, and what they save compared with the plain equations.
 
 python benchmarks/blocks.py [--repeats=7] [--only=WORD]
 
-Prints Markdown: the blocks on a map of res3 of an 8-frame clip; what the library claims to save, in time by
-the median over rounds in which both sides take turns, after a check that both give the same numbers; and
-what grows with the clip. --only takes the rows that contain the word. On the CPU.
+The program runs on the CPU and prints Markdown: the blocks on a map of res3 of an 8-frame clip; what the
+library claims to save, in time by the median over rounds in which both sides take turns, after a check that
+both give the same results; and what grows with the clip. --only keeps the rows that contain the word.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import time
 from functools import partial
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # Resident memory says nothing of a GPU's.
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # resident memory does not include a GPU's memory
 
 import keras
 from claims import CLAIMS, GROWTHS, MAP
@@ -34,7 +34,7 @@ from measure import (
 import keras_nonlocal
 from keras_nonlocal.counting import count
 
-# The equation in the paper's symbols and the call that makes the block; M keys, F a depthwise convolution.
+# (equation in the paper's symbols, call that makes the block), with M keys and F, a depthwise convolution.
 BLOCKS = [
     ("softmax(theta phi^T) g, keys pooled 1x2x2", "NonLocal()"),
     ("softmax(theta phi^T) g", "NonLocal(subsample=None)"),
@@ -65,7 +65,7 @@ SIDES, PYTORCH = ("ours", "theirs"), "PyTorch"
 
 
 def main(arguments=None):
-    """Print the three tables."""
+    """Prints the three tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", default="", metavar="WORD")
@@ -87,17 +87,17 @@ def main(arguments=None):
 
 
 def block_case(expression):
-    """Return the program of a block on a map of res3."""
+    """Returns the program of a block on a map of res3."""
     return {"ours": layer_program(randomised(make_block(expression), MAP), random(MAP, scale=0.3))}
 
 
 def make_block(expression):
-    """Return the layer that the text of a call makes."""
+    """Returns the layer that the text of a call makes."""
     return eval(expression, {}, vars(keras_nonlocal))
 
 
 def print_blocks(blocks, repeats):
-    """Print equation, arguments, parameters, milliseconds and megabytes of each block."""
+    """Prints equation, arguments, parameters, milliseconds and megabytes of each block."""
     cases = [partial(block_case, expression) for _, expression in blocks]
     megabytes = [peak for peak, _ in peaks([(case, "ours", "with backward") for case in cases])]
     counted = ("parameters", "MAC M", "products M", "executed M")
@@ -117,14 +117,14 @@ def print_blocks(blocks, repeats):
 
 
 def costs(expression, shape=None):
-    """Return what a clip costs: parameters, MAC, products in the paper's order, all that is executed."""
+    """Returns parameters, MAC, products in the paper's order and all executed products, as text."""
     clip = keras.Input(shape or MAP[1:])
     total = count(keras.Model(clip, make_block(expression)(clip))).total
     return f"{total.parameters:,}", *(f"{n / 1e6:,.2f}" for n in (total.macs, total.products, total.executed))
 
 
 def print_claims(claims, repeats):
-    """Print both sides' milliseconds and megabytes, and by what factor the other side needs more."""
+    """Prints both sides' milliseconds and megabytes, and by what factor the other side needs more."""
     in_memory = [claim for claim in claims if PYTORCH not in claim.against]
     megabytes = iter(peaks([(claim.case, side, "with backward") for claim in in_memory for side in SIDES]))
     columns = ("forward ms", "gain", "with backward ms", "gain", "peak MB", "gain", "multiply-adds gain")
@@ -147,7 +147,7 @@ def print_claims(claims, repeats):
 
 
 def measure_claim(claim, peak, repeats):
-    """Return {quantity: ((ours, theirs), gain)} after a check that both sides give the same numbers."""
+    """Returns {quantity: ((ours, theirs), gain)} after a check that both sides give the same results."""
     programs = claim.case()
     check_agreement(programs.values())
     measured = {}
@@ -163,11 +163,11 @@ def measure_claim(claim, peak, repeats):
 
 
 def print_growths(growths):
-    """Print what twice the positions need more of, with backward."""
+    """Prints how much more time and memory twice the positions need, with backward."""
     jobs = [
         (partial(growth.case, size), "ours", "with backward") for growth in growths for size in growth.sizes
     ]
-    results = iter(peaks(jobs, workers=1))  # Nothing beside them: they are timed as well.
+    results = iter(peaks(jobs, workers=1))  # one at a time, because they are timed as well
     header = (
         "what",
         "positions",
@@ -197,7 +197,7 @@ def print_growths(growths):
 
 
 def figure(number):
-    """Return a number with two or three significant digits; a pair of them with a slash; None as nothing."""
+    """Returns a figure with two or three significant digits; a pair with a slash; "" for None."""
     if number is None:
         return ""
     if isinstance(number, tuple | list):
@@ -206,14 +206,14 @@ def figure(number):
 
 
 def print_header(title, names):
-    """Print a title and the head of a Markdown table."""
+    """Prints a title and the head of a Markdown table."""
     print(f"\n{title}\n")
     print_row(*names)
     print_row(*["---"] * len(names))
 
 
 def print_row(*cells):
-    """Print one row of a Markdown table."""
+    """Prints one row of a Markdown table."""
     print(f"| {' | '.join(cells)} |", flush=True)
 
 

@@ -1,6 +1,6 @@
-"""What the library claims to save, each claim with the case that shows it, for blocks.py to measure.
+"""What the library claims to save: each claim has a case that shows it, which blocks.py measures.
 
-A case returns the program of this library first, then the one that it is held against.
+A case returns the program of this library as "ours" and the one that it is compared with as "theirs".
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class Growth(NamedTuple):
 
 
 def aggregation(ours, theirs, queries_are_keys=False):
-    """Attention of N positions to N others; or, as in regions, to themselves."""
+    """Returns both programs for attention of N positions to N others, or, as in regions, to themselves."""
     queries, keys, values = (random((1, POSITIONS, WIDTH), seed, 0.25) for seed in range(3))
     if not queries_are_keys:
         inputs = queries, keys, values
@@ -53,7 +53,7 @@ def aggregation(ours, theirs, queries_are_keys=False):
 
 
 def whole_block(pairwise, theirs):
-    """A NonLocal block without sub-sampling, its projections and its norm included."""
+    """Returns both programs for a NonLocal block without sub-sampling, with its projections and its norm."""
     x = random(MAP, scale=0.3)
     layer = randomised(NonLocal(pairwise=pairwise, subsample=None), MAP)
     call = partial(naive_forms.non_local, layer, theirs)
@@ -61,14 +61,14 @@ def whole_block(pairwise, theirs):
 
 
 def concatenation(positions=POSITIONS):
-    """The sums of two terms for each pair, without the pairs and with a matrix of them."""
+    """Returns both programs for sums of two terms for each pair: without the pairs, with a matrix of them."""
     inputs = *(random((1, positions), seed) for seed in range(2)), random((1, positions, WIDTH), 2)
     ours, theirs = affinity.concatenation_aggregate, naive_forms.concatenation_aggregate
     return {"ours": function_program(ours, *inputs), "theirs": function_program(theirs, *inputs)}
 
 
 def concatenated_pairs():
-    """The same from theta and phi, one frame, sub-sampled: all that fits with a tensor of all pairs."""
+    """Returns the same from theta and phi of one sub-sampled frame: a tensor of more pairs would not fit."""
 
     def ours(theta, phi, values, weight):
         of_theta, of_phi = ops.split(weight, 2, axis=0)  # [D, 1] each
@@ -82,7 +82,7 @@ def concatenated_pairs():
 
 
 def reach(axes):
-    """Attention in a frame or along a pixel: maps cut up, and a mask on the matrix of all pairs."""
+    """Returns both programs for attention in a frame or along a pixel: maps cut up, a mask on all pairs."""
     inputs = [random((*MAP[:-1], WIDTH), seed, 0.2) for seed in range(3)]
     places = np.arange(POSITIONS)
     pixels = MAP[2] * MAP[3]
@@ -102,7 +102,7 @@ def reach(axes):
 
 
 def depthwise():
-    """A 3x7x7 kernel for each of 256 channels, and Keras's convolution in 256 groups."""
+    """Returns DepthwiseConv3D with 3x7x7 kernels on 256 channels, and Keras's convolution in 256 groups."""
     x = random((*MAP[:-1], WIDTH))
     layer = randomised(DepthwiseConv3D((3, 7, 7)), x.shape)
     return {
@@ -112,14 +112,14 @@ def depthwise():
 
 
 def depthwise_torch():
-    """The same against PyTorch's convolution in groups, channels first, as it wants them."""
+    """Returns DepthwiseConv3D and PyTorch's grouped convolution, which has channels first."""
     x = random((*MAP[:-1], WIDTH))
     layer = randomised(DepthwiseConv3D((3, 7, 7)), x.shape)
     return {"ours": layer_program(layer, x), "theirs": naive_forms.torch_grouped_conv3d(layer.kernel, x)}
 
 
 def transform():
-    """P X Q with 7 x 7 matrices for each of 4 groups, against 28 x 28 Kronecker products."""
+    """Returns P X Q with 7 x 7 matrices for each of 4 groups, and with 28 x 28 Kronecker products."""
     x = random((*MAP[:-1], WIDTH))
     p, q = (tf.nn.softmax(random((1, 8, 4, 7, 7), seed)) for seed in (1, 2))
     ours, theirs = bilinear.apply_matrices, naive_forms.kronecker_transform
@@ -127,7 +127,7 @@ def transform():
 
 
 def compact_dense():
-    """The compact block against a matrix in each group, on a map small enough for it."""
+    """Returns the compact block, and one with a matrix in each group, on a map small enough for it."""
     x = random((1, 2, 7, 7, 256))
     layer = randomised(CompactGeneralizedNonLocal(pairwise="gaussian_rbf", gamma=0.2), x.shape)
     call = partial(naive_forms.compact_generalized, layer)
@@ -135,7 +135,7 @@ def compact_dense():
 
 
 def long_softmax(positions, rows=QUERIES_PER_TILE):
-    """Softmax attention in tiles of so many queries; None leaves the tile to the library."""
+    """Returns softmax attention in tiles of `rows` queries; None leaves the tile to the library."""
     if rows:
         affinity.LOGITS_PER_TILE = rows * positions
     inputs = (random((1, positions, WIDTH), seed, 0.25) for seed in range(3))
@@ -143,19 +143,19 @@ def long_softmax(positions, rows=QUERIES_PER_TILE):
 
 
 def long_concatenation(positions):
-    """The sums of two terms for each pair."""
+    """Returns the sums of two terms for each pair."""
     return {"ours": concatenation(positions)["ours"]}
 
 
 def long_compact(positions):
-    """The compact block with a series, of P = 3."""
+    """Returns the compact block with a series of P = 3."""
     x = random((1, positions // 784, 28, 28, 512))
     layer = randomised(CompactGeneralizedNonLocal(pairwise="gaussian_rbf"), x.shape)
     return {"ours": layer_program(layer, x)}
 
 
 def _for_both_blocks(name, ours, theirs, least):
-    """The claims on an aggregation for NL, from queries to keys, and for RNL, where these are the same."""
+    """Returns the claims on an aggregation for NL and for RNL, where queries and keys are the same."""
     what = f"{name}, {{}}, N = M = {POSITIONS}, d = {WIDTH}"
     return [
         Claim(what.format(block), "N x M matrix", partial(aggregation, ours, theirs, block == "RNL"), least)

@@ -2,11 +2,11 @@
 
 python benchmarks/decoding.py [--rounds=9]
 
-Two ways to take 8 frames, spread over the whole video or over a window of 64 frames at a random place, in
-videos with a key frame every 12 s (that is, only the first frame, as x264 likes it) and every second; on one
-core, and by two threads on two. "PyAV" is the least that it takes to decode the same frames exactly when the
-times of all frames and key frames are known beforehand: seek to the key frame, decode up to the wanted one.
-decord is 0.6.0 where it is installed. All take turns; ratios are medians over the rounds.
+A clip has 8 frames, spread over the whole video or over a window of 64 frames at a random place. The videos
+have a key frame every 12 s (that is, only the first frame, as x264 likes it) or every second. They are read
+on one core, and by two threads on two. "PyAV" is the least that it takes to decode the same frames exactly
+when the times of all frames and key frames are known beforehand: seek to the key frame, decode up to the
+wanted one. decord is 0.6.0 where it is installed. All take turns; ratios are medians over the rounds.
 """
 
 import argparse
@@ -40,57 +40,57 @@ def write_video(path, key_every_frames):
         options = {"g": str(key_every_frames), "sc_threshold": "0", "crf": "23"}
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for number in range(FPS * SECONDS):
-            waves = [np.sin((columns * (k + 1) + rows * (3 - k) + 4 * number) / 23) for k in range(3)]
-            moved = grain[number % HEIGHT : number % HEIGHT + HEIGHT, number % WIDTH : number % WIDTH + WIDTH]
+        for frame in range(FPS * SECONDS):
+            waves = [np.sin((columns * (k + 1) + rows * (3 - k) + 4 * frame) / 23) for k in range(3)]
+            moved = grain[frame % HEIGHT : frame % HEIGHT + HEIGHT, frame % WIDTH : frame % WIDTH + WIDTH]
             picture = np.clip(128 + 80 * np.stack(waves, -1) + moved, 0, 255).astype(np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
 
 
 def whole(generator):
-    """Returns one frame of each of 8 parts of the video."""
+    """Returns the index of a random frame in each of 8 equal parts of the video."""
     length = FPS * SECONDS // CLIP_FRAMES
     return np.arange(CLIP_FRAMES) * length + generator.integers(length, size=CLIP_FRAMES)
 
 
 def window(generator):
-    """Returns every eighth frame of 64."""
+    """Returns the indices of every eighth frame of a window of 64 at a random place."""
     return generator.integers(FPS * SECONDS - 63) + np.arange(CLIP_FRAMES) * 8
 
 
 WAYS = {"8 of the whole video": whole, "8 of a 64-frame window": window}
 
 
-def decode_with_pyav(path, numbers, key_every_frames):
-    """Returns the frames, with no regard to anything that a file could hold but this benchmark's do not."""
+def decode_with_pyav(path, indices, key_every_frames):
+    """Returns the frames, without a check of what other files than this benchmark's could hold."""
     with av.open(path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
         ticks = round(1 / (stream.average_rate * stream.time_base))
         pictures, position = [], None
-        for number in numbers.tolist():
-            key = number // key_every_frames * key_every_frames
+        for index in indices.tolist():
+            key = index // key_every_frames * key_every_frames
             if position is None or key > position + 8:
                 container.seek(stream.start_time + key * ticks, stream=stream)
                 frames, position = container.decode(stream), key
-            while position <= number:
+            while position <= index:
                 frame, position = next(frames), position + 1
             pictures.append(frame.to_ndarray(format="rgb24"))
         return np.stack(pictures)
 
 
-def decode_with_decord(path, numbers, key_every_frames):
-    """Returns the frames as decord gives them, one thread to a video."""
-    return decord.VideoReader(path, num_threads=1).get_batch(numbers.tolist()).asnumpy()
+def decode_with_decord(path, indices, key_every_frames):
+    """Returns the frames as decord decodes them with one thread."""
+    return decord.VideoReader(path, num_threads=1).get_batch(indices.tolist()).asnumpy()
 
 
 def clips_per_second(decode, choices, threads):
-    """Returns the rate at which `threads` threads decode a list of frame numbers."""
+    """Returns the clips per second at which `threads` threads decode the frames of each choice."""
     start = time.perf_counter()
     if threads == 1:
-        for numbers in choices:
-            decode(numbers)
+        for indices in choices:
+            decode(indices)
     else:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(decode, choices))
@@ -110,19 +110,17 @@ def measure(rounds, threads, isolated):
             for name, decode in others.items():
                 decoders[name] = functools.partial(decode, path, key_every_frames=seconds * FPS)
             for what, choose in WAYS.items():
-                for number in range(rounds + 1):
-                    choices = [
-                        choose(np.random.default_rng([number, clip])) for clip in range(CLIPS * threads)
-                    ]
+                for turn in range(rounds + 1):
+                    choices = [choose(np.random.default_rng([turn, clip])) for clip in range(CLIPS * threads)]
                     for name, decode in decoders.items():
                         rate = clips_per_second(decode, choices, threads)
-                        if number:  # The first round warms up.
+                        if turn:  # the first round warms up
                             rates.setdefault((what, seconds), {}).setdefault(name, []).append(rate)
     return rates
 
 
 def print_table(rates, title):
-    """Prints a line for each case: clips a second, and how many times the others' ours is."""
+    """Prints a line for each case: clips per second of each decoder, and the ratios between them."""
     names = list(next(iter(rates.values())))
     others = [name for name in names if name not in ("ours", "isolated")]
     ratios = [(f"ours/{name}", "ours", name) for name in others] + [("isol./ours", "isolated", "ours")]
@@ -137,7 +135,7 @@ def print_table(rates, title):
 
 
 def main():
-    """Measures on one core and on two, and prints both tables."""
+    """Measures the decoders on one core and on two, and prints both tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args().rounds

@@ -2,10 +2,11 @@
 
 python benchmarks/inference.py [--rounds=15] [--threads=2]
 
-Prints Markdown: the median milliseconds of a clip over rounds in which all programs take turns, after a
-check that both sides give the same logits, with TSM's shift and without. PyTorch's plain network, which ours
-is held against, is spared the shift. On the CPU, which must be idle: PyTorch's threads spin while they wait
-for each other, and beside other work take several times as long. With OMP_WAIT_POLICY=PASSIVE they do not.
+The program prints Markdown: the median milliseconds of a clip over rounds in which all programs take turns,
+after a check that both sides give the same logits, with TSM's shift and without. PyTorch's plain network,
+which ours is compared with, has no shift. The program runs on the CPU, which must be idle: PyTorch's threads
+spin while they wait for each other, and beside other work take several times as long. With
+OMP_WAIT_POLICY=PASSIVE they do not.
 """
 
 import argparse
@@ -43,13 +44,13 @@ PLAIN, SHIFTED = "PyTorch", "PyTorch, with shift"
 PLAIN_FUSED, PLAIN_BFLOAT16 = "PyTorch, norms fused", "PyTorch, bfloat16"
 EXPORTED, FROZEN, BFLOAT16 = "ours, exported", "ours, frozen", "ours, frozen, bfloat16"
 UNSHIFTED = "ours, frozen, no shift"  # the difference is what TemporalShift takes
-# Which program is held against which, and how many times as fast it must be.
+# (program, the one that it is compared with, how many times as fast it must be)
 CLAIMS = [(FROZEN, PLAIN, 1.0), (BFLOAT16, FROZEN, 1.3)]
 TOLERANCES = {EXPORTED: 1e-4, FROZEN: 1e-4, BFLOAT16: 3e-2, UNSHIFTED: 1e-4}  # shares of the largest logit
 
 
 def main(arguments=None):
-    """Print the times of all programs, then the claims."""
+    """Prints the times of all programs, then the claims."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of either side")
@@ -73,7 +74,7 @@ def main(arguments=None):
 
 
 def randomised(model):
-    """Give a network's norms statistics and scales of their own: untrained ones would be the identity."""
+    """Returns a network with random statistics and scales in its norms: untrained norms are the identity."""
     generator = np.random.default_rng(1)
     for variable in model.variables:
         if variable.path.endswith(("gamma", "moving_variance")):
@@ -84,7 +85,7 @@ def randomised(model):
 
 
 def our_programs(model, frames):
-    """Return {name: program} of the SavedModel as exported, as frozen, and frozen in bfloat16."""
+    """Returns {name: program} of the SavedModels that are named in TOLERANCES."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -111,7 +112,7 @@ def our_programs(model, frames):
 
 
 def served_logits(saved_model, clips):
-    """Return the logits, [classes], of a SavedModel with one input and one output."""
+    """Returns the logits, [classes], of a SavedModel with one input and one output."""
     signature = saved_model.signatures["serving_default"]
     (name,) = signature.structured_input_signature[1]
     (logits,) = signature(**{name: clips}).values()
@@ -119,7 +120,7 @@ def served_logits(saved_model, clips):
 
 
 def torch_programs(model, frames, threads):
-    """Return {name: program} of PyTorch's networks with a model's weights, channels last."""
+    """Returns {name: program} of PyTorch's networks with the weights of a model, channels last."""
     torch.set_num_threads(threads)
     plain, shifted = (load_weights(ResNet50(CLASSES, shifted), model) for shifted in (None, SHAPE[0]))
     fused = fuse(plain).to(memory_format=torch.channels_last)
@@ -135,7 +136,7 @@ def torch_programs(model, frames, threads):
 
 
 def check_agreement(programs):
-    """Return by what share of the largest logit ours differ from PyTorch's, or raise ValueError."""
+    """Returns {name: difference from PyTorch's logits, as a share of the largest}, or raises ValueError."""
     shifted, plain = programs[SHIFTED](), programs[PLAIN]()
     differences = {}
     for name in TOLERANCES:
@@ -151,14 +152,14 @@ def check_agreement(programs):
 
 
 def times_in_turns(programs, rounds):
-    """Return the milliseconds of each program in each round, [rounds, programs], and no warm-up."""
+    """Returns the milliseconds of each program in each round, [rounds, programs], without the warm-up."""
     for run in programs.values():
         run()
     return [[milliseconds(run) for run in programs.values()] for _ in range(rounds)]
 
 
 def milliseconds(run):
-    """Time the second of two calls: the first wakes the threads and finds the cache full of others' maps."""
+    """Times the second of two calls: the first wakes the threads and replaces other maps in the cache."""
     run()
     start = time.perf_counter()
     run()
@@ -166,7 +167,7 @@ def milliseconds(run):
 
 
 def print_claims(names, times):
-    """Print how many times as fast programs are, by the median over the rounds."""
+    """Prints how many times as fast programs are, by the median over the rounds."""
     print_header("How many times as fast", ("program", "as", "times", "must be", "reached"))
     for name, other, least in CLAIMS:
         pairs = [(row[names.index(name)], row[names.index(other)]) for row in times]

@@ -1,4 +1,4 @@
-"""Times of programs that take turns in one process, and the peak memory of each in a process of its own.
+"""Times programs that take turns in one process, and measures the peak memory of each in its own process.
 
 A case is a function of no arguments that can be pickled. It returns programs by name, and a program is
 {"forward": run, "with backward": run}, functions of no arguments. They run on the CPU, as TensorFlow
@@ -18,25 +18,25 @@ import numpy as np
 import tensorflow as tf
 
 PASSES = ("forward", "with backward")
-ROUNDS_AT_LEAST, SECONDS_AT_MOST = 3, 3  # where rounds are long, only as many as fit into the seconds
-LONG_MS = 2000  # of which tracing is a small part
+ROUNDS_AT_LEAST, SECONDS_AT_MOST = 3, 3  # no round starts after these seconds if these many are done
+LONG_MS = 2000  # tracing is a small part of it
 SHORTEST_MS = 10  # a program that takes less runs several times in a row for one time
 
 
 def random(shape, seed=0, scale=1.0):
-    """Return normally distributed float32 numbers."""
+    """Returns a tensor of normally distributed float32 values."""
     return tf.constant(np.float32(scale) * np.random.default_rng(seed).standard_normal(shape, "float32"))
 
 
 def function_program(function, *inputs):
-    """Return the program of a function of tensors; backward gives the gradient of each input."""
+    """Returns the program of a function of tensors; backward gives the gradient of each input."""
     return _program(function, function, inputs)
 
 
 def layer_program(layer, x, call=None):
-    """Return the program of a built layer: forward at inference, backward in training, also to its weights.
+    """Returns the program of a built layer: forward at inference, backward in training with its weights.
 
-    `call(x, training)` computes the same in another way.
+    `call(x, training)`, if given, computes the same in another way.
     """
     call = call or layer
     weights = [weight.value for weight in layer.trainable_variables]
@@ -44,9 +44,9 @@ def layer_program(layer, x, call=None):
 
 
 def randomised(layer, shape):
-    """Build a layer and move all weights a little: a branch that starts at zero would have no gradient.
+    """Builds a layer and moves all weights a little: a branch that starts at zero would have no gradient.
 
-    The same weights in each run: how well two float32 results agree depends on them.
+    The weights are the same in each run, as the agreement of two float32 results depends on them.
     """
     keras.utils.set_random_seed(0)
     layer.build(shape)
@@ -62,7 +62,7 @@ def _program(forward, training, inputs, weights=()):
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             y = training(*inputs)
-        # With y, as in training: without it, a graph may leave out the last product of the forward pass.
+        # y is returned as in training: without it, a graph may leave out the last product of the forward.
         return y, tape.gradient(y, [*inputs, *weights], upstream)
 
     runs = partial(tf.function(forward), *inputs), partial(tf.function(backward), upstream, *inputs)
@@ -70,7 +70,7 @@ def _program(forward, training, inputs, weights=()):
 
 
 def multiply_adds(run):
-    """Count those of the matrix products in the graph of a run; None where it loops or convolves."""
+    """Returns the multiply-adds of the matrix products in a run's graph; None where it loops or convolves."""
     operations = run.func.get_concrete_function(*run.args).graph.get_operations()
     if any(re.search("While|Conv|Call|Einsum", operation.type) for operation in operations):
         return None
@@ -84,19 +84,19 @@ def _depth(product):
 
 
 def check_agreement(programs):
-    """Raise AssertionError where two programs differ in a result or a gradient."""
+    """Raises AssertionError where two programs differ in a result or a gradient."""
     for what in PASSES:
         ours, theirs = (tf.nest.flatten(program[what]()) for program in programs)
-        # Some gradients are zero but for rounding, as that of a bias in front of a batch norm.
+        # Some gradients are zero up to rounding, such as that of a bias in front of a batch norm.
         rounding = 1e-6 * max(np.abs(right).max() for right in theirs)
         for left, right in zip(ours, theirs, strict=True):
             tolerance = max(1e-3 * np.abs(right).max(), rounding)
-            right = np.reshape(right, left.shape)  # Keras's kernels have an axis of length one elsewhere.
+            right = np.reshape(right, left.shape)  # Keras's kernels have their axis of length one elsewhere
             np.testing.assert_allclose(left, right, rtol=1e-3, atol=tolerance)
 
 
 def times_in_turns(runs, repeats):
-    """Return the milliseconds of each run in each round, [rounds, runs]; they take turns in a round."""
+    """Returns the milliseconds of each run in each round, [rounds, runs]; they take turns in a round."""
     counts = [max(1, round(SHORTEST_MS / _warm_milliseconds(run))) for run in runs]
     rounds, start = [], time.perf_counter()
     while len(rounds) < repeats:
@@ -108,7 +108,7 @@ def times_in_turns(runs, repeats):
 
 
 def _warm_milliseconds(run):
-    """Time a second call, if the first one, which may have had to trace, did not take seconds."""
+    """Times the second call, because the first one may trace; the first if that took seconds."""
     first = _milliseconds(run)
     return first if first > LONG_MS else _milliseconds(run)
 
@@ -121,22 +121,22 @@ def _milliseconds(run, count=1):
 
 
 def medians(rounds):
-    """Return the median of each run."""
+    """Returns the median of each run."""
     return [statistics.median(column) for column in zip(*rounds, strict=True)]
 
 
 def median_gain(rounds):
-    """Return the median over the rounds of second / first."""
+    """Returns the median over the rounds of second / first."""
     return statistics.median(theirs / ours for ours, theirs in rounds)
 
 
 def peaks(jobs, workers=2):
-    """Return (megabytes, milliseconds) for each job (case, name, pass), each in a fresh process.
+    """Returns (megabytes, milliseconds) for each job (case, name, pass), each in a fresh process.
 
     The megabytes, 10^6 bytes, are the highest resident memory during the first call, above what the process
     had before it: inputs and weights, not results, were there already. The milliseconds are one call's.
     """
-    # Not forked: a copy of this process would start with its memory, and TensorFlow's threads do not survive.
+    # A forked copy of this process would start with its memory and lose TensorFlow's threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
         return list(pool.map(_peak, *zip(*jobs, strict=True)))
@@ -145,9 +145,9 @@ def peaks(jobs, workers=2):
 def _peak(case, name, what):
     run = case()[name][what]
     for warm_up in function_program(tf.linalg.matmul, random((64, 64)), random((64, 64))).values():
-        warm_up()  # threads and libraries that every program needs
+        warm_up()  # it loads the threads and libraries that every program needs
     before = _resident_bytes("VmRSS")
-    # Not getrusage: its peak is never reset and begins with that of the parent process.
+    # The peak of getrusage cannot be reset and begins with that of the parent process; this one can.
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     first = _milliseconds(run)
     megabytes = (_resident_bytes("VmHWM") - before) / 1e6
@@ -155,6 +155,6 @@ def _peak(case, name, what):
 
 
 def _resident_bytes(field):
-    """Return what Linux says of this process: VmRSS, resident memory, or VmHWM, its peak."""
+    """Returns what Linux says of this process: VmRSS, resident memory, or VmHWM, its peak."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return 1024 * int(re.search(rf"{field}:\s+(\d+) kB", status)[1])

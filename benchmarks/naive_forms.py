@@ -1,6 +1,6 @@
-"""The equations of the blocks as they stand, with every matrix written out: what the library is held against.
+"""The equations of the blocks with every matrix written out: the library is compared with these.
 
-Stateless functions on queries [B, N, D], keys [B, M, D] and values [B, M, E], and calls of built layers.
+They are stateless functions on queries [B, N, D], keys [B, M, D] and values [B, M, E], and calls of layers.
 """
 
 import keras
@@ -10,28 +10,28 @@ from measure import random
 
 
 def softmax_aggregate(queries, keys, values):
-    """softmax(Q K^T) V, with an N x M matrix."""
+    """Returns softmax(Q K^T) V, with an N x M matrix."""
     return ops.matmul(ops.softmax(_similarities(queries, keys)), values)  # [B, N, E]
 
 
 def dot_product_aggregate(queries, keys, values):
-    """(Q K^T / M) V, with an N x M matrix."""
+    """Returns (Q K^T / M) V, with an N x M matrix."""
     return ops.matmul(_similarities(queries, keys) / keys.shape[1], values)  # [B, N, E]
 
 
 def relu_aggregate(queries, keys, values):
-    """(ReLU(Q K^T) / M) V, with an N x M matrix."""
+    """Returns (ReLU(Q K^T) / M) V, with an N x M matrix."""
     return ops.matmul(ops.relu(_similarities(queries, keys)) / keys.shape[1], values)  # [B, N, E]
 
 
 def concatenation_aggregate(query_terms, key_terms, values):
-    """(ReLU(a_i + b_j) / M) V, with an N x M matrix of the sums of terms [B, N] and [B, M]."""
+    """Returns (ReLU(a_i + b_j) / M) V, with an N x M matrix of the sums of terms [B, N] and [B, M]."""
     weights = ops.relu(query_terms[:, :, None] + key_terms[:, None]) / values.shape[1]  # [B, N, M]
     return ops.matmul(weights, values)  # [B, N, E]
 
 
 def concatenated_pairs_aggregate(theta, phi, values, weight):
-    """(ReLU([theta_i, phi_j] w) / M) V, with an N x M x 2D tensor of all pairs; w is [2D, 1]."""
+    """Returns (ReLU([theta_i, phi_j] w) / M) V, with an N x M x 2D tensor of all pairs; w is [2D, 1]."""
     batch, positions, width = theta.shape
     others = phi.shape[1]
     left = ops.broadcast_to(theta[:, :, None], (batch, positions, others, width))
@@ -41,13 +41,13 @@ def concatenated_pairs_aggregate(theta, phi, values, weight):
 
 
 def masked_softmax_aggregate(queries, keys, values, seen):
-    """softmax over the keys that `seen`, [N, M], marks; the others' logits are -1e9."""
+    """Returns softmax(Q K^T) V over the keys that `seen`, [N, M], marks; the others' logits are -1e9."""
     logits = ops.where(seen, _similarities(queries, keys), -1e9)  # [B, N, M]
     return ops.matmul(ops.softmax(logits), values)  # [B, N, E]
 
 
 def kronecker_transform(x, p, q):
-    """P X Q for every frame and channel, with P and Q expanded to H x H and W x W.
+    """Returns P X Q for every frame and channel, with P and Q expanded to H x H and W x W.
 
     Shapes: x [B, T, H, W, d], p [B, T, k, m, m], q the same -> as x.
     """
@@ -61,7 +61,7 @@ def kronecker_transform(x, p, q):
 
 
 def _expand(matrices, side):
-    """The Kronecker product with an identity: [..., m, m] -> [..., side, side]."""
+    """Returns the Kronecker product with an identity: [..., m, m] -> [..., side, side]."""
     small = matrices.shape[-1]
     identity = ops.eye(side // small)
     expanded = matrices[..., :, None, :, None] * identity[:, None, :]  # [..., m, side/m, m, side/m]
@@ -69,7 +69,7 @@ def _expand(matrices, side):
 
 
 def non_local(layer, aggregate, x, training):
-    """A NonLocal block without sub-sampling around another aggregation."""
+    """Returns the output of a NonLocal block without sub-sampling, with another aggregation."""
     flat = ops.reshape(x, (x.shape[0], -1, x.shape[-1]))  # [B, N, C]
     y = aggregate(layer.theta(flat), layer.phi(flat), layer.g(flat))  # [B, N, d]
     y = ops.reshape(layer.out(y), x.shape)
@@ -77,7 +77,7 @@ def non_local(layer, aggregate, x, training):
 
 
 def compact_generalized(layer, x, training):
-    """A CompactGeneralizedNonLocal block, Gaussian RBF, with a (N d / G) x (N d / G) matrix in each group."""
+    """Returns a CompactGeneralizedNonLocal block's output, Gaussian RBF, with a matrix in each group."""
     theta, phi, g = (_in_groups(child(x), layer.groups) for child in (layer.theta, layer.phi, layer.g))
     products = theta[..., :, None] * phi[..., None, :]  # [B, G, N*d/G, N*d/G]
     gamma = 2 * layer.gamma
@@ -98,7 +98,7 @@ def _in_groups(x, groups):
 
 
 def grouped_conv3d(kernel):
-    """keras.layers.Conv3D with a group for each channel, with the kernel of a built DepthwiseConv3D."""
+    """Returns keras.layers.Conv3D with a group for each channel and the kernel of a built DepthwiseConv3D."""
     *sides, channels, _ = kernel.shape
     layer = keras.layers.Conv3D(channels, sides, padding="same", groups=channels, use_bias=False)
     layer.build((None, None, None, None, channels))
@@ -107,8 +107,8 @@ def grouped_conv3d(kernel):
 
 
 def torch_grouped_conv3d(kernel, x):
-    """Return the program of PyTorch's convolution with a group for each channel, channels first."""
-    import torch  # Only here: it is an extra.
+    """Returns the program of PyTorch's convolution with a group for each channel, channels first."""
+    import torch  # an extra, which the other functions do not need
 
     weight = torch.tensor(
         np.moveaxis(kernel.numpy(), (3, 4), (0, 1)), requires_grad=True

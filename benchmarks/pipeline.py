@@ -2,8 +2,8 @@
 
 python benchmarks/pipeline.py [--rows=records,memory] [--rounds=5]
 
-Videos are 10 s of H.264, 340x256, 30 frames a second, as of `decoding.py`; clips 8 frames, crops 224x224.
-Every row runs in processes of their own, tied to as many cores as it says; what is compared takes turns.
+Videos are 10 s of H.264, 340x256, 30 frames a second, made by `decoding.py`; clips have 8 frames, crops are
+224x224. Every row runs in processes of its own, on as many cores as it says; what is compared takes turns.
 """
 
 import argparse
@@ -20,7 +20,7 @@ CLIP_FRAMES, SIZE, BATCH = 8, 224, 8
 
 
 def decoding(rounds):
-    """Clips a second of our decoder as multiples of decord's and of PyAV's alone."""
+    """Returns the clips per second of our decoder, and as multiples of decord's and PyAV's."""
     import decoding
 
     from pipelines.decoding.isolation import IsolatedDecoder
@@ -76,21 +76,21 @@ def one_video(directory, times):
     from pipelines.manifest import Label, Manifest, Video
 
     path = os.path.join(directory, "video.mp4")
-    decoding.write_video(path, 250)  # x264's own distance between key frames.
+    decoding.write_video(path, 250)  # x264's default distance between key frames
     return Manifest((Video(path, (Label(0),)),) * times, ("class",))
 
 
 def seconds_of(batches):
-    """Returns the time from the first batch to the last of a data set, for each batch after the first.
+    """Returns the mean seconds between two batches of a data set.
 
-    Starting and ending the threads is left out: a run does so once.
+    The time in which threads start and end is left out, as a run does so once.
     """
     times = [time.perf_counter() for _ in batches]
     return (times[-1] - times[0]) / (len(times) - 1)
 
 
 def batches(rounds):
-    """Seconds per training batch, from files to normalised clips."""
+    """Returns the seconds per training batch, from files to normalised clips."""
     from pipelines.clips import dense_training_clip
 
     with tempfile.TemporaryDirectory() as directory:
@@ -100,7 +100,7 @@ def batches(rounds):
 
 
 def augmentation(rounds):
-    """How much longer training batches take than batches of the same frames, decoded and no more."""
+    """Returns how much longer training batches take than batches of the same frames, only decoded."""
     import tensorflow as tf
 
     from pipelines.clips import dense_training_clip, segment_training_clip
@@ -115,19 +115,19 @@ def augmentation(rounds):
         source = VideoFiles(manifest)
         for name, sample in (("whole", segment_training_clip), ("window", dense_training_clip)):
 
-            def frames(number, sample=sample):
-                draws = order.draws(number, 0, CLIP_FRAMES)
-                return fetch(source, number, lambda n, drawn: sample(n, CLIP_FRAMES, drawn), draws)[1]
+            def frames(row, sample=sample):
+                draws = order.draws(row, 0, CLIP_FRAMES)
+                return fetch(source, row, lambda n, drawn: sample(n, CLIP_FRAMES, drawn), draws)[1]
 
             decoded = tf.data.Dataset.range(times).map(frames, num_parallel_calls=1).batch(BATCH).prefetch(1)
             clips, _ = training(manifest, sample, workers=1)
             ratios = [seconds_of(clips) / seconds_of(decoded) - 1 for _ in range(rounds + 1)]
-            found[name] = statistics.median(ratios[1:])  # The first round warms up.
+            found[name] = statistics.median(ratios[1:])  # the first round warms up
     return found
 
 
 def rand_augment(rounds):
-    """Clips of 8x256x340 a second of RandAugment, over its draws."""
+    """Returns the clips of 8x256x340 per second through RandAugment, on average over its draws."""
     import augmentation as operations
     import tensorflow as tf
 
@@ -140,7 +140,7 @@ def rand_augment(rounds):
 
 
 def records(rounds):
-    """Clips a second from records of 50 frames."""
+    """Returns the clips per second from records of 50 frames."""
     import records as reading
 
     with tempfile.TemporaryDirectory() as directory:
@@ -149,15 +149,15 @@ def records(rounds):
 
 
 def memory(rounds):
-    """Megabytes of the process after each of three epochs of 2,000 clips."""
+    """Returns the megabytes of the process after each of three epochs of 2,000 clips."""
     from pipelines.clips import dense_training_clip
 
     found = []
     with tempfile.TemporaryDirectory() as directory:
         batches, _ = training(one_video(directory, times=2000), dense_training_clip, epochs=3)
-        for number, batch in enumerate(batches):
+        for step, batch in enumerate(batches):
             del batch
-            if number % 250 == 249:
+            if step % 250 == 249:
                 with open("/proc/self/status", encoding="utf-8") as status:
                     (line,) = (line for line in status if line.startswith("VmRSS"))
                 found.append(int(line.split()[1]) / 1024)
@@ -165,7 +165,7 @@ def memory(rounds):
 
 
 def first_batch(rounds):
-    """Seconds from a folder of 10,000 files to the first batch."""
+    """Returns the seconds from a folder of 10,000 files to the first batch."""
     import decoding
 
     from pipelines.clips import dense_training_clip
@@ -174,10 +174,10 @@ def first_batch(rounds):
     with tempfile.TemporaryDirectory() as directory:
         video = os.path.join(directory, "video.mp4")
         decoding.write_video(video, 250)
-        for number in range(10_000):
-            folder = os.path.join(directory, "data", f"class {number % 100:02}")
+        for file in range(10_000):
+            folder = os.path.join(directory, "data", f"class {file % 100:02}")
             os.makedirs(folder, exist_ok=True)
-            os.link(video, os.path.join(folder, f"{number}.mp4"))
+            os.link(video, os.path.join(folder, f"{file}.mp4"))
         start = time.perf_counter()
         manifest = read_folders(os.path.join(directory, "data"))
         clips, _ = training(manifest, dense_training_clip)
@@ -186,7 +186,7 @@ def first_batch(rounds):
 
 
 def run(function, cores, rounds):
-    """Runs a function of this file in a process tied to cores; returns what it found."""
+    """Runs a function of this file in a process on `cores` cores; returns what it found."""
     command = [sys.executable, __file__, "--run", function.__name__, str(cores), str(rounds)]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
@@ -195,7 +195,7 @@ def run(function, cores, rounds):
 
 
 def decoding_rows(rounds):
-    """The two rows of decoding alone."""
+    """Yields the two rows of decoding alone."""
     found = run(decoding, 1, rounds)
     yield (
         "8 frames of a 10 s clip, one core",
@@ -213,14 +213,14 @@ def decoding_rows(rounds):
 
 
 def cores_rows(rounds):
-    """Training batches on two cores and on one, in turns."""
+    """Yields the row of training batches on two cores and on one, which take turns."""
     ratios = [run(batches, 1, 2)["seconds"] / run(batches, 2, 2)["seconds"] for _ in range(rounds)]
     ratio = statistics.median(ratios)
     yield "training batches, two cores", f"{ratio:.2f}x one core", "1.6x", ratio >= 1.6
 
 
 def augmentation_rows(rounds):
-    """What crop, flip, normalisation and batching add to decoding."""
+    """Yields the rows of what crop, flip, normalisation and batching add to decoding, and of RandAugment."""
     found = run(augmentation, 1, rounds)
     for name, what in (("whole", "8 frames of a 10 s clip"), ("window", "8 of a 64-frame window")):
         yield (
@@ -234,13 +234,13 @@ def augmentation_rows(rounds):
 
 
 def records_rows(rounds):
-    """Reading stored frames."""
+    """Yields the row of reading stored frames."""
     clips = run(records, 1, rounds)["clips"]
     yield "8 stored frames from records, one core", f"{clips:.0f} clips/s", "300 clips/s", clips >= 300
 
 
 def memory_rows(rounds):
-    """Growth over three epochs."""
+    """Yields the row of the memory's growth over three epochs."""
     found = run(memory, 2, rounds)["megabytes"]
     growth = found[2] - found[0]
     yield (
@@ -252,7 +252,7 @@ def memory_rows(rounds):
 
 
 def first_batch_rows(rounds):
-    """The start on a large folder."""
+    """Yields the row of the start on a large folder."""
     found = run(first_batch, 2, rounds)["seconds"]
     yield "first batch from a folder of 10,000 files", f"{found:.2f} s", "5 s", found < 5
 
@@ -268,7 +268,7 @@ ROWS = {
 
 
 def main():
-    """Prints the table; the exit status is 1 if something is not reached."""
+    """Prints the table and returns the exit status, 1 if something is not reached."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", default=",".join(ROWS), help="which of " + ", ".join(ROWS))
     parser.add_argument("--rounds", type=int, default=5)

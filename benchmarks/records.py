@@ -2,9 +2,9 @@
 
 taskset -c 0 python benchmarks/records.py [--repeats=5]
 
-Frames are 340x256, of about as many bytes as real ones have at quality 90. Each round reads clips from random
-places of random records; what is printed is the median, for records of 50 frames (10 s at 5 a second) and of
-300: a record is read whole, for its checksum.
+Frames are 340x256 and have about as many bytes as real ones at quality 90. Each round reads clips from random
+places of random records. The program prints the median for records of 50 frames (10 s at 5 a second) and of
+300, because a record is read whole, for its checksum.
 """
 
 import argparse
@@ -30,14 +30,14 @@ HEIGHT, WIDTH, RECORDS, CLIP_FRAMES, CLIPS = 256, 340, 40, 8, 200
 
 def scene(num_frames):
     """Returns a moving texture with a little grain, uint8 [T, 256, 340, 3]."""
-    number, rows, columns = np.ogrid[:num_frames, :HEIGHT, :WIDTH]
-    waves = [np.sin((columns * (k + 1) + rows * (3 - k) + 4 * number) / 23) for k in range(3)]
+    frame, rows, columns = np.ogrid[:num_frames, :HEIGHT, :WIDTH]
+    waves = [np.sin((columns * (k + 1) + rows * (3 - k) + 4 * frame) / 23) for k in range(3)]
     grain = np.random.default_rng(0).integers(-3, 4, (num_frames, HEIGHT, WIDTH, 1))
     return np.clip(128 + 80 * np.stack(waves, -1) + grain, 0, 255).astype(np.uint8)
 
 
 def write_records(directory, frames):
-    """Writes frames uint8 [T, H, W, 3] as many records, and opens them.
+    """Writes the same frames, uint8 [T, H, W, 3], into many records and opens them.
 
     Returns:
         (records, mean bytes of a frame).
@@ -59,8 +59,8 @@ def write_records(directory, frames):
 def reader(records):
     """Returns the data set of random clips of random records, read by one thread."""
 
-    def clip(number):
-        draws = tf.random.stateless_uniform([CLIP_FRAMES], [0, number], maxval=2**31, dtype=tf.int64)
+    def clip(index):
+        draws = tf.random.stateless_uniform([CLIP_FRAMES], [0, index], maxval=2**31, dtype=tf.int64)
         row = draws[0] % len(records)
         return records.fetch(row, lambda n, draws: segment_training_clip(n, CLIP_FRAMES, draws), draws)
 
@@ -71,7 +71,7 @@ def reader(records):
 
 
 def clips_per_second(data):
-    """Times one round of `reader`, without its first clip."""
+    """Returns the clips per second of one round of `reader`, without its first clip."""
     clips = iter(data)
     next(clips)
     start = time.perf_counter()

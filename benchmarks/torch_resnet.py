@@ -1,4 +1,4 @@
-"""A plain ResNet-50 in PyTorch, with or without TSM's shift: what inference.py holds ours against.
+"""A plain ResNet-50 in PyTorch, with or without TSM's shift: inference.py compares ours with it.
 
 Its parts have the names of VideoResNet's layers: "res3_0.conv1" here is "res3_0_conv1" there.
 """
@@ -7,13 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from keras_nonlocal.checkpoints.names import TORCH_NORM
+
 STAGES = (("res2", 64, 3), ("res3", 128, 4), ("res4", 256, 6), ("res5", 512, 3))
-VARIABLES = {
-    "weight": "gamma",
-    "bias": "beta",
-    "running_mean": "moving_mean",
-    "running_var": "moving_variance",
-}
 
 
 class Bottleneck(nn.Module):
@@ -35,7 +31,7 @@ class Bottleneck(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x):
-        """[B*T, C, H, W] -> [B*T, 4 * width, H', W']."""
+        """Returns [B*T, 4 * width, H', W'] for [B*T, C, H, W]."""
         y = shift(x, self.shifted_frames) if self.shifted_frames else x
         y = self.relu(self.norm1(self.conv1(y)))
         y = self.relu(self.norm2(self.conv2(y)))
@@ -45,7 +41,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """From frames [B*T, 3, H, W] to the logits of each frame."""
+    """A network from frames [B*T, 3, H, W] to the logits of each frame."""
 
     def __init__(self, num_classes, shifted_frames=None):
         super().__init__()
@@ -64,7 +60,7 @@ class ResNet50(nn.Module):
         self.fc = nn.Linear(channels, num_classes)
 
     def forward(self, x):
-        """Return [B*T, num_classes]."""
+        """Returns the logits [B*T, num_classes]."""
         x = self.stem_pool(self.stem_relu(self.stem_norm(self.stem_conv(x))))
         for name in self.block_names:
             x = getattr(self, name)(x)
@@ -72,7 +68,7 @@ class ResNet50(nn.Module):
 
 
 def shift(x, frames, divisor=8):
-    """TSM's, as its authors wrote it: [B*T, C, H, W], zeros at both ends of a clip."""
+    """Returns TSM's shift of [B*T, C, H, W], as its authors wrote it, with zeros at both ends of a clip."""
     clips = x.view(-1, frames, *x.shape[1:])  # [B, T, C, H, W]
     part = x.shape[1] // divisor
     shifted = torch.zeros_like(clips)
@@ -83,7 +79,7 @@ def shift(x, frames, divisor=8):
 
 
 def load_weights(network, model):
-    """Copy the variables of a VideoResNet into a ResNet50 and return it, for inference, channels last."""
+    """Copies the variables of a VideoResNet into a ResNet50 and returns it, for inference, channels last."""
     values = {variable.path: np.array(variable) for variable in model.variables}
     state = {}
     for name in network.state_dict():
@@ -95,7 +91,7 @@ def load_weights(network, model):
         elif layer == "fc":
             value = values[f"fc/{'kernel' if part == 'weight' else 'bias'}"].T
         else:
-            value = values[f"{layer}/{VARIABLES[part]}"]
+            value = values[f"{layer}/{TORCH_NORM[part]}"]
         state[name] = torch.tensor(value)
     network.load_state_dict(state, strict=False)
     return network.eval().to(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
 """How positions attend to each other: stateless functions on [B, N, D], no weights.
 
-B batch, N query positions, M key positions, D width of queries and keys, E width of values. All sums
-are float32 under every policy, or wider where the input is; results have the dtype of `values`.
+B is the number of clips, N of queries and M of keys; D is the width of queries and keys, E that of values.
+All sums are float32 under every policy, or wider where the input is; results have the dtype of `values`.
 """
 
 import math
@@ -11,17 +11,17 @@ from keras import ops
 
 from keras_nonlocal.precision import at_least_float32
 
-LOGITS_PER_TILE = 5 * 2**19  # 10 MB of float32 per sample: products of that size run at nearly full speed
+LOGITS_PER_TILE = 5 * 2**19  # 10 MB of float32 per sample; products of that size run at nearly full speed
 ROWS_PER_PART = 64
 
 
 def softmax_aggregate(queries, keys, values, scale=1.0):
-    """Average the values of all keys, weighted by a softmax over the keys.
+    """Returns for each query the mean of all values, weighted by a softmax over the keys.
 
     y_i = sum_j softmax_j(scale * q_i . k_j) v_j
 
-    Computed tile by tile of the queries, backwards as well, where a tile's logits are computed a second
-    time instead of being kept. On the JAX backend, half-precision inputs go through
+    The queries are processed tile by tile, in the backward pass as well, which computes a tile's logits
+    again instead of keeping them. On the JAX backend, half-precision inputs go through
     `keras.ops.dot_product_attention` where the device has a fused kernel for their width.
 
     Shapes: queries [B, N, D], keys [B, M, D], values [B, M, E] -> [B, N, E].
@@ -43,12 +43,13 @@ def softmax_aggregate(queries, keys, values, scale=1.0):
 
 
 def dot_product_aggregate(queries, keys, values):
-    """Sum the values of all keys, weighted by the dot product with the query, over their number.
+    """Returns for each query the mean of all values, each times the dot product of its key and the query.
 
     y_i = 1/M sum_j (q_i . k_j) v_j = 1/M q_i (sum_j k_j v_j^T)
 
     Shapes: queries [B, N, D], keys [B, M, D], values [B, M, E] -> [B, N, E].
-    Cost: time O((N + M) * D * E), memory O(D * E); the order on the left where the shapes make it cheaper.
+    Cost: time O((N + M) * D * E), memory O(D * E). Where the shapes make it cheaper, the weights
+        q_i . k_j are computed first.
 
     >>> import numpy as np
     >>> query, keys = np.ones((1, 1, 2), "float32"), np.ones((1, 2, 2), "float32")
@@ -69,12 +70,12 @@ def dot_product_aggregate(queries, keys, values):
 
 
 def relu_aggregate(queries, keys, values):
-    """Sum the values of all keys, weighted by the positive part of the dot product, over their number.
+    """Returns for each query the mean of all values, each times the ReLU of key . query.
 
     y_i = 1/M sum_j max(0, q_i . k_j) v_j
 
     Shapes: queries [B, N, D], keys [B, M, D], values [B, M, E] -> [B, N, E].
-    Cost: as `softmax_aggregate`: the positive part stands in the way of another order.
+    Cost: that of `softmax_aggregate`; the ReLU allows no other order of the products.
 
     >>> import numpy as np
     >>> query, keys = np.ones((1, 1, 1), "float32"), np.array([[[1.0], [-1.0]]], "float32")
@@ -88,12 +89,12 @@ def relu_aggregate(queries, keys, values):
 
 
 def concatenation_aggregate(query_terms, key_terms, values):
-    """Sum the values of all keys, weighted by the positive part of a sum of two terms, over their number.
+    """Returns for each query the mean of all values, each times the ReLU of a query and a key term.
 
     y_i = 1/M sum_j max(0, a_i + b_j) v_j = 1/M (a_i sum_{b_j > -a_i} v_j + sum_{b_j > -a_i} b_j v_j)
 
-    With the keys in descending order of b_j, those that count for a query are the first ones: two running
-    sums along the keys give every y_i, without any pair being formed.
+    The keys are sorted by descending b_j. The keys with a positive weight for a query are then the first
+    ones, so two running sums along the keys give every y_i, and no pair is formed.
 
     Shapes: query_terms [B, N], key_terms [B, M], values [B, M, E] -> [B, N, E].
     Cost: time O((N + M) * (E + log(N + M))), memory O((N + M) * E).
@@ -126,7 +127,7 @@ def _similarities(queries, keys):
 
 
 def _count_above(query_terms, key_terms):
-    """Count for each a_i the b_j above -a_i; a b_j equal to it adds 0 to the sum and may count or not."""
+    """Returns for each a_i how many b_j are above -a_i; an equal one adds 0 to the sum and may be counted."""
     queries = ops.shape(query_terms)[1]
     order = ops.argsort(ops.concatenate([query_terms, -key_terms], axis=1), axis=1)  # [B, N+M]
     keys_so_far = ops.cumsum(ops.cast(order >= queries, "int32"), axis=1)  # [B, N+M]
@@ -135,19 +136,19 @@ def _count_above(query_terms, key_terms):
 
 
 def _rows(x, indices):
-    """Return rows of [B, M, E] by indices [B, N], which differ from clip to clip: [B, N, E]."""
+    """Returns the rows of x [B, M, E] at indices [B, N], which differ from clip to clip: [B, N, E]."""
     batch, count, width = ops.shape(x)
     first = ops.arange(batch, dtype="int32") * count
     flat = ops.reshape(ops.cast(indices, "int32") + first[:, None], (-1,))  # [B*N]
-    # Not take_along_axis, which looks up every number of a row by itself.
+    # take_along_axis would look up every entry of a row by itself.
     rows = ops.take(ops.reshape(x, (-1, width)), flat, axis=0)  # [B*N, E]
     return ops.reshape(rows, (batch, ops.shape(indices)[1], width))
 
 
 def _sums_before(x):
-    """Return the sums of the first 0, 1, ..., M rows of [B, M, E]: [B, M+1, E]."""
+    """Returns the sums of the first 0, 1, ..., M rows of [B, M, E]: [B, M+1, E]."""
     x = ops.pad(x, [(0, 0), (1, 0), (0, 0)])
-    # In parts, each a product with a triangle: faster than cumsum, and a digit more precise.
+    # Each part is multiplied by a triangle of ones, which is faster than cumsum and a digit more precise.
     parts = _to_tiles(x, (ops.shape(x)[1] + ROWS_PER_PART - 1) // ROWS_PER_PART)  # [parts, B, rows, E]
     rows = ops.arange(ops.shape(parts)[2])
     triangle = ops.cast(rows[:, None] >= rows, x.dtype)  # [rows, rows]
@@ -157,7 +158,7 @@ def _sums_before(x):
 
 
 def _softmax(logits):
-    # Of a single key the weight is 1; Keras would warn that this may not be meant.
+    # A single key has the weight 1; Keras would warn about a softmax over one entry.
     return ops.ones_like(logits) if logits.shape[-1] == 1 else ops.softmax(logits)
 
 
@@ -170,7 +171,7 @@ def _relu_gradient(weights, gradient, projected):
 
 
 def _fused_softmax_aggregate(queries, keys, values, scale):
-    """Return the backend's fused attention, which keeps no [N, M] matrix, or None where there is none."""
+    """Returns the backend's fused attention, which keeps no [N, M] matrix, or None where there is none."""
     dtypes = {keras.backend.standardize_dtype(x.dtype) for x in (queries, keys, values)}
     fits = dtypes <= {"float16", "bfloat16"} and queries.shape[-1] == values.shape[-1]
     if keras.config.backend() != "jax" or not fits:
@@ -179,11 +180,11 @@ def _fused_softmax_aggregate(queries, keys, values, scale):
     try:
         return ops.dot_product_attention(*one_head, scale=scale, flash_attention=True)[:, :, 0]
     except (ImportError, NotImplementedError, RuntimeError, ValueError):
-        return None  # no such device, or a width that its kernel does not take: JAX says so while it traces
+        return None  # JAX raises, while it traces, where the device has no fused kernel for the width
 
 
 def _aggregate_in_tiles(queries, keys, values, weigh, weigh_gradient):
-    """Return weigh(Q K^T) V without keeping more than one tile of Q K^T, forwards and backwards."""
+    """Returns weigh(Q K^T) V without keeping more than one tile of Q K^T, forwards and backwards."""
     count = _tile_count(queries, keys)
     if isinstance(count, int) and count == 1:
         return ops.matmul(weigh(_similarities(queries, keys)), values)  # [B, N, E]
@@ -198,7 +199,7 @@ def _aggregate_in_tiles(queries, keys, values, weigh, weigh_gradient):
         outputs = ops.map(tile_output, _to_tiles(queries, count))  # [count, B, rows, E]
 
         def gradient(*args, upstream=None):
-            upstream = args[0] if upstream is None else upstream  # torch hands over the arguments as well
+            upstream = args[0] if upstream is None else upstream  # torch passes the arguments as well
             return _tiled_gradient(queries, keys, values, outputs, upstream, weigh, weigh_gradient)
 
         return _from_tiles(outputs, queries), gradient
@@ -213,8 +214,8 @@ def _tiled_gradient(queries, keys, values, outputs, upstream, weigh, weigh_gradi
     key_columns, value_columns = _transposed(keys), _transposed(values)  # [B, D, M], [B, E, M]
 
     def add_tile(step, d_queries, d_keys, d_values):
-        # Nothing is greater than infinity, so `tile` is `step`; but it is known only when the last tile
-        # is done. TensorFlow would start ten tiles at a time, and hold the logits of all.
+        # Nothing is greater than infinity, so `tile` equals `step`, but it is known only when the last
+        # tile is done. Otherwise TensorFlow would start ten tiles at a time and hold the logits of all.
         last = ops.stack([d_queries[0, 0, 0, 0], d_keys[0, 0, 0], d_values[0, 0, 0]])
         tile = step + ops.cast(ops.any(last > math.inf), "int32")
         rows, d_rows = query_tiles[tile], upstream_tiles[tile]  # [B, rows, D], [B, rows, E]
@@ -231,18 +232,18 @@ def _tiled_gradient(queries, keys, values, outputs, upstream, weigh, weigh_gradi
 
 
 def _tile_count(queries, keys):
-    """Return how many tiles keep the logits of each within bounds; an int where the shapes are known."""
+    """Returns how many tiles of at most LOGITS_PER_TILE are needed; an int where the shapes are known."""
     positions, others = ops.shape(queries)[1], ops.shape(keys)[1]
     if not (isinstance(positions, int) and isinstance(others, int)):
         rows = ops.maximum(LOGITS_PER_TILE // others, 1)
         return (positions + rows - 1) // rows
     count = math.ceil(positions / max(LOGITS_PER_TILE // others, 1))
-    # A few tiles more, if they come out even, spare a padded copy.
+    # A few more tiles save a padded copy if they have equally many queries.
     return next((even for even in range(count, 2 * count) if positions % even == 0), count)
 
 
 def _to_tiles(x, count):
-    """Cut [B, N, D] into tiles [count, B, rows, D]; the last one is filled up with zeros."""
+    """Cuts [B, N, D] into tiles [count, B, rows, D]; the last one is filled up with zeros."""
     batch, positions, width = ops.shape(x)
     rows = (positions + count - 1) // count
     missing = count * rows - positions
@@ -252,7 +253,7 @@ def _to_tiles(x, count):
 
 
 def _from_tiles(tiles, like):
-    """Undo `_to_tiles`."""
+    """Undoes `_to_tiles`."""
     count, batch, rows, width = ops.shape(tiles)
     x = ops.reshape(ops.transpose(tiles, (1, 0, 2, 3)), (batch, count * rows, width))  # [B, count * rows, D]
     return x[:, : ops.shape(like)[1]]  # [B, N, D]

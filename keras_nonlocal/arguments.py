@@ -4,53 +4,53 @@ import difflib
 
 
 def check_choice(layer, argument, value, choices):
-    """Raise ValueError unless `value` is one of `choices`."""
+    """Raises ValueError unless `value` is one of `choices`."""
     if value not in choices:
         raise ValueError(
             f"{layer.name}: Expected `{argument}` to be one of {', '.join(map(repr, choices))}. "
-            f"Received {value!r}. Try {choices[0]!r}."
+            f"Received {value!r}. Try: {choices[0]!r}."
         )
 
 
 def check_bottleneck(layer, channels):
-    """Raise ValueError unless the bottleneck width is None or a positive int."""
+    """Raises ValueError unless the bottleneck width is None or a positive int."""
     if channels is not None and (not isinstance(channels, int) or channels < 1):
         raise ValueError(
             f"{layer.name}: Expected `channels`, the bottleneck width, to be a positive int or None. "
-            f"Received {channels!r}. Try None, which means half of the input's channels."
+            f"Received {channels!r}. Try: None, which means half of the input's channels."
         )
 
 
 def bottleneck_width(layer, input_channels):
-    """Return the width `layer.channels`, or half of the input's where that is None."""
+    """Returns the width `layer.channels`, or half of the input's where that is None."""
     if layer.channels is None and input_channels < 2:
         raise ValueError(
             f"{layer.name}: Expected at least 2 channels, to halve them. "
-            f"Received {input_channels}. Try channels=1."
+            f"Received {input_channels}. Try: channels=1."
         )
     return layer.channels or input_channels // 2
 
 
 def check_count(layer, argument, value, least=1):
-    """Raise ValueError unless `value` is an int of at least `least`."""
+    """Raises ValueError unless `value` is an int of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(
             f"{layer.name}: Expected `{argument}` to be an int of at least {least}. "
-            f"Received {value!r}. Try {argument}={least}."
+            f"Received {value!r}. Try: {argument}={least}."
         )
 
 
 def check_divides(layer, argument, value, channels):
-    """Raise ValueError unless `value` equal groups share `channels` without remainder."""
+    """Raises ValueError unless `channels` can be cut into `value` equal groups."""
     if channels % value:
         divisors = [d for d in range(1, channels + 1) if channels % d == 0]
         nearest = min(divisors, key=lambda d: abs(d - value))
         raise ValueError(
             f"{layer.name}: Expected `{argument}` to divide the {channels} channels that it groups. "
-            f"Received {argument}={value}. Try {argument}={nearest}."
+            f"Received {argument}={value}. Try: {argument}={nearest}."
         )
 
 
 def closest(name, names):
-    """Return those of `names` that `name` may have meant, quoted, or ""."""
+    """Returns the entries of `names` that are close to `name`, quoted and joined by "or"; "" if none is."""
     return " or ".join(map(repr, difflib.get_close_matches(str(name), names)))

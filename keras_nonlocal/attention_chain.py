@@ -27,19 +27,19 @@ class AttentionChain(keras.layers.Layer):
             keeps its dtype policy and its name, and names are checkpoint keys.
 
     Call:
-        training: reaches both layers.
+        training: is passed to both layers.
 
     Cost:
         That of the two layers.
 
     Differs:
-        The authors' code has another channel gate in the place of SE, and only in front of the
-        first RNL block, in res3_0: AttentionChain(channel=GlobalContext(ratio=2, norm="batch",
+        The authors' code has another channel gate instead of SE, and only in front of the first
+        RNL block, in res3_0: AttentionChain(channel=GlobalContext(ratio=2, norm="batch",
         name="channel")). Its other four blocks are RegionNonLocal alone.
 
     Raises:
-        ValueError: `channel` or `region` no layer, or both the same one; a rank other than 3, 4, 5;
-            unknown channels; a channels_first data format; and what the two layers raise.
+        ValueError: `channel` or `region` is no layer, or both are the same one; a rank other than
+            3, 4, 5; unknown channels; a channels_first data format; and what the two layers raise.
 
     Example:
         >>> import math, keras
@@ -61,13 +61,13 @@ class AttentionChain(keras.layers.Layer):
         if channel is region:
             raise ValueError(
                 f"{self.name}: Expected two layers with weights of their own. "
-                f"Received {channel.name} as `channel` and as `region`. Try a second layer."
+                f"Received {channel.name} as `channel` and as `region`. Try: a second layer."
             )
         self.channel = channel
         self.region = region
 
     def build(self, input_shape):
-        """Build both layers."""
+        """Builds both layers."""
         check_map(self, input_shape)
         for child in (self.channel, self.region):
             if not child.built:  # a layer that comes with trained weights keeps them
@@ -75,26 +75,26 @@ class AttentionChain(keras.layers.Layer):
             input_shape = child.compute_output_shape(input_shape)
 
     def call(self, x):
-        """Apply one layer after the other."""
-        return self.region(self.channel(x))  # Keras hands `training` on
+        """Applies one layer after the other."""
+        return self.region(self.channel(x))  # Keras passes `training` on
 
     def compute_output_shape(self, input_shape):
-        """Return the second layer's output shape."""
+        """Returns the second layer's output shape."""
         return self.region.compute_output_shape(self.channel.compute_output_shape(input_shape))
 
     def get_config(self):
-        """Return every argument of the constructor."""
+        """Returns every argument of the constructor."""
         config = super().get_config()
         for argument, layer in (("channel", self.channel), ("region", self.region)):
             config[argument] = keras.saving.serialize_keras_object(layer)
-            # Both are built by `build` above; built on their own first, their weights' paths, which
-            # are checkpoint keys, would lose this layer's name.
+            # `build` above builds both layers. If Keras built them first, the paths of their weights,
+            # which are checkpoint keys, would lose this layer's name.
             config[argument].pop("build_config", None)
         return config
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        """Make the chain that `get_config` describes."""
+        """Makes the chain that `get_config` describes."""
         names = ("channel", "region")
         layers = {
             name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
@@ -107,5 +107,5 @@ def _check_layer(chain, argument, layer):
     if not isinstance(layer, keras.layers.Layer):
         raise ValueError(
             f"{chain.name}: Expected `{argument}` to be a keras.layers.Layer. "
-            f"Received {layer!r}. Try an instance, such as GlobalContext(), and not the class."
+            f"Received {layer!r}. Try: an instance, such as GlobalContext(), and not the class."
         )

@@ -1,7 +1,7 @@
 """The bilinear attentional transform: stateless functions on arrays, no weights.
 
-B batch, T frames, H x W pixels, d channels in k groups. P is m x m for the rows of a frame, Q for its
-columns, a temporal matrix r x r for the frames. A matrix smaller than its axis moves whole blocks
+A map has T frames of H x W pixels and d channels in k groups. P, m x m, mixes the rows of a frame, Q its
+columns, and T, r x r, mixes the frames of a clip. A matrix smaller than its axis moves whole blocks
 of H/m rows, W/m columns or T/r frames: it stands for its Kronecker product with an identity.
 """
 
@@ -14,7 +14,7 @@ from keras_nonlocal.precision import at_least_float32
 
 
 def matrix_side(size, matrix_size, height):
-    """Return the side m of P and Q: `size`, `matrix_size`, or H // (H // size) where that is "fitted".
+    """Returns the side m of P and Q: `matrix_size`, or `size` for None, or H // (H // size) for "fitted".
 
     >>> [matrix_side(7, "fitted", height) for height in (14, 28, 16, 32)]
     [7, 7, 8, 8]
@@ -22,18 +22,18 @@ def matrix_side(size, matrix_size, height):
     if matrix_size != "fitted":
         return matrix_size or size
     if isinstance(height, int) and height < size:
-        return size  # too small a map, whose sides are then no multiples
+        return size  # the map is too small: `check_multiples` refuses it
     return height // (height // size)
 
 
 def block_maxima(x, blocks):
-    """Largest value of each of `blocks` equal stretches of the second axis: [N, L, k] -> [N, blocks, k]."""
+    """Returns the maximum of each of `blocks` stretches of the second axis: [N, L, k] -> [N, blocks, k]."""
     batch, length, groups = ops.shape(x)
     return ops.max(ops.reshape(x, (batch, blocks, length // blocks, groups)), axis=2)  # [N, blocks, k]
 
 
 def block_means(x, blocks):
-    """Average of each of `blocks` equal stretches of the first axis of clips.
+    """Returns the mean of each of `blocks` equal stretches of frames.
 
     Shapes: [B, T, H, W, k] -> [B, blocks, k]. The sums are float32 under every policy.
     """
@@ -43,7 +43,7 @@ def block_means(x, blocks):
 
 
 def place_windows(windows, side):
-    """Average s x s predictions along the diagonal of a matrix of this side; what none covers is 0.
+    """Returns the mean of s x s windows placed along a matrix's diagonal, 0 where there is no window.
 
     M[i, j] = mean over the windows o that cover (i, j) of windows[o, i - o, j - o]
 
@@ -67,9 +67,9 @@ def place_windows(windows, side):
 
 
 def normalise(logits, axis, normalization):
-    """Make the entries along `axis` non-negative with a sum of 1.
+    """Returns weights along `axis` that are non-negative and add up to 1, in float32 or wider.
 
-    "softmax", or "sigmoid": sigmoid(z) / sum sigmoid(z), equation 2. In float32 or wider.
+    `normalization` is "softmax", or "sigmoid": sigmoid(z) / sum sigmoid(z), equation 2.
 
     >>> import numpy as np
     >>> logits = np.array([0.0, np.log(3.0)], "float32")
@@ -78,13 +78,13 @@ def normalise(logits, axis, normalization):
     """
     logits = at_least_float32(logits)
     if normalization == "sigmoid":
-        # The same number, without 0 / 0 where every sigmoid of a row underflows.
+        # The softmax of log sigmoid(z) is the same, without 0 / 0 where all sigmoids underflow.
         logits = ops.log_sigmoid(logits)
     return ops.softmax(logits, axis=axis)
 
 
 def apply_matrices(x, p=None, q=None, t=None):
-    """Return T (P X Q): every frame times its own P and Q, then frames mixed by T.
+    """Returns T (P X Q): every frame is multiplied by its own P and Q, then T mixes the frames.
 
     Channel c is in group c // (d / k) of P and Q, and in group c // (d / k_t) of T. None stands
     for the identity.
@@ -100,7 +100,7 @@ def apply_matrices(x, p=None, q=None, t=None):
     """
     if p is None and t is None:
         return x
-    # Both kinds of groups are unions of these: one transposition in and one out serve all products.
+    # Both kinds of groups consist of these, so one transposition in and one out serve all products.
     groups = math.lcm(1 if p is None else p.shape[2], 1 if t is None else t.shape[1])
     batch, frames, height, width, channels = ops.shape(x)
     share = channels // groups
@@ -124,22 +124,22 @@ def apply_matrices(x, p=None, q=None, t=None):
 
 
 def _per_group(matrices, groups, dtype):
-    """Repeat matrices [B, k, ...] so that each of `groups` finer groups has its own."""
+    """Repeats matrices [B, k, ...] so that each of `groups` finer groups has its own."""
     matrices, times = ops.cast(matrices, dtype), groups // matrices.shape[1]
     return matrices if times == 1 else ops.repeat(matrices, times, axis=1)  # [B, G, ...]
 
 
 def shrink(x, side):
-    """Average the side x side blocks of every frame: [B, T, H, W, d] -> [B, T, side, side, d]."""
+    """Returns the means of side x side blocks of every frame: [B, T, H, W, d] -> [B, T, side, side, d]."""
     batch, frames, height, width, channels = ops.shape(x)
     y = ops.reshape(x, (batch, frames, side, height // side, side, width // side, channels))
     return ops.cast(ops.mean(at_least_float32(y), axis=(3, 5)), x.dtype)  # [B, T, side, side, d]
 
 
 def enlarge(x, height, width):
-    """Bilinear interpolation with half-pixel centres, the border repeated outside.
+    """Returns frames enlarged bilinearly, with half-pixel centres and the border repeated outside.
 
-    PyTorch's `interpolate(mode="bilinear", align_corners=False)`, as a product with two small matrices.
+    This is PyTorch's `interpolate(mode="bilinear", align_corners=False)`, as a product with two matrices.
 
     Shapes: [B, T, h, w, d] -> [B, T, height, width, d].
 
@@ -157,7 +157,7 @@ def enlarge(x, height, width):
 
 
 def _interpolation(side, small, dtype):
-    """The weights [side, small] of linear interpolation: a tent around each coarse centre."""
+    """Returns the weights [side, small] of linear interpolation: a tent around each coarse centre."""
     wide = keras.backend.result_type(dtype, "float32")
     centres = ops.cast(ops.arange(side), wide) + 0.5
     centres = centres * (ops.cast(small, wide) / ops.cast(side, wide)) - 0.5

@@ -1,4 +1,4 @@
-"""BilinearAttentionTransform: attention over whole rows, columns and frames, by small matrices."""
+"""BilinearAttentionTransform: small matrices mix whole rows, columns and frames."""
 
 import keras
 from keras import ops
@@ -30,17 +30,17 @@ NORMALIZATIONS = ("sigmoid", "softmax")
 
 @keras.saving.register_keras_serializable("keras_nonlocal")
 class BilinearAttentionTransform(keras.layers.Layer):
-    """Bilinear attentional block: groups of channels between two matrices made from the map itself.
+    """Bilinear attentional block: multiplies groups of channels by matrices that it makes from the map.
 
     Chi, Yuan, Mu, Wang, "Non-Local Neural Networks With Grouped Bilinear Attentional
     Transforms", CVPR 2020, equations 1 and 2 and their extension to time:
 
         u = f(x),  Y_c = P_g X_c Q_g,  T_g over frames,  z = x + dropout(f(f(Y)))
 
-    X_c is channel c of a frame of u and g its group; each f is a 1x1x1 convolution with bias, BN
-    and ReLU. P, Q and T come from k channels f(u), pooled to s rows and s columns (maximum) and
-    to r frames (average), then convolved over their whole length. P is normalised along its last
-    axis, Q along its first, T along the frames that it reads.
+    X_c is channel c of a frame of u, and g is its group; each f is a 1x1x1 convolution with bias, BN
+    and ReLU. P, Q and T come from f(u), which has k channels: it is pooled to s rows and s columns
+    (maximum) and to r frames (average), then convolved over their whole length. P is normalised
+    along its last axis, Q along its first, T along the frames that it reads.
 
     Shapes:
         [B, H, W, C] or [B, T, H, W, C] -> the same; all but C may be unknown.
@@ -68,21 +68,22 @@ class BilinearAttentionTransform(keras.layers.Layer):
         training: True makes BN use the statistics of the batch and turns the dropout on.
 
     Cost:
-        N = T*H*W positions: projections O(N C d); the transform N d (2 s + r) products, H/s times
-        fewer than with H x H matrices, and four copies of u. Weights: P and Q k^2 s^3 each.
+        N = T*H*W positions: the projections take O(N C d) products, the transform N d (2 s + r),
+        which is H/s times fewer than with H x H matrices, and memory for four copies of u. P and Q
+        have k^2 s^3 weights each.
 
     Differs:
-        The paper's text has no f between transform and last convolution; its costs and code do.
-        Defaults: equation 2, as in the image code, k = 4 as there, k_t = 4 as in the paper's
-        BAT(4, 4); its best Kinetics model has k = 8, k_t = 4. Released image code: the defaults
-        (its biases start as torch's). Released video code: normalization="softmax",
-        matrix_size="fitted" and its spatial_groups and temporal_groups (0 in its 2-D models); it
-        knows the sides s and s + 1 only. Downsampling was not released: by its cost in the paper
-        the f after the transform runs at s x s; the average and the interpolation are ours.
-        The last gamma starts at 1 in all: the block does not start as an identity.
+        The paper's text has no f between the transform and the last convolution; its costs and its
+        code have one. The defaults are equation 2 and k = 4, as in the released image code, whose
+        biases start as torch's, and k_t = 4, as in the paper's BAT(4, 4); the paper's best Kinetics
+        model has k = 8, k_t = 4. The released video code is this layer with normalization="softmax",
+        matrix_size="fitted" and the code's spatial_groups and temporal_groups (0 in its 2-D models);
+        the code knows the sides s and s + 1 only. Downsampling was not released: by its cost in the
+        paper, the f after the transform runs at s x s; the average and the interpolation are ours.
+        The last gamma starts at 1 in all of them, so the block does not start as an identity.
 
     Raises:
-        ValueError: an unknown `transform` or `normalization`; counts and sizes below their least;
+        ValueError: an unknown `transform` or `normalization`; counts and sizes below their minimum;
             groups that do not divide the width; `dropout` outside [0, 1); sides that are not
             multiples; unknown or changing sides in full resolution; a rank other than 4, 5;
             unknown channels; a channels_first data format.
@@ -134,7 +135,7 @@ class BilinearAttentionTransform(keras.layers.Layer):
         )
 
     def build(self, input_shape):
-        """Create the weights for inputs of this shape."""
+        """Creates the weights for inputs of this shape."""
         channels = check_map(self, input_shape, ranks=(4, 5))
         self.map_size = tuple(input_shape[-3:-1]) if self.transform == "full_resolution" else None
         self._check_sides(input_shape)
@@ -164,13 +165,13 @@ class BilinearAttentionTransform(keras.layers.Layer):
         )
 
     def _check_sides(self, input_shape):
-        """Refuse known sides that do not fit; full resolution needs those of the first map."""
+        """Raises ValueError where known sides do not fit; full resolution needs those of the first map."""
         height, width = input_shape[-3:-1]
         if self.map_size is not None and ((height, width) != self.map_size or None in self.map_size):
             expected = "a known height and width" if None in self.map_size else f"a map of {self.map_size}"
             raise ValueError(
                 f"{self.name}: Expected {expected}, whose rows and columns full resolution has weights for. "
-                f"Received shape {tuple(input_shape)}. Try transform='block_based'."
+                f"Received shape {tuple(input_shape)}. Try: transform='block_based'."
             )
         factor = 1
         if self.map_size is None and (self.spatial_groups or self.transform == "downsampling"):
@@ -181,7 +182,7 @@ class BilinearAttentionTransform(keras.layers.Layer):
         check_multiples(self, factors, input_shape, remedy + "another `temporal_size` or temporal_groups=0.")
 
     def _convolution(self, name, width, input_shape, norm_name=None):
-        """A built 1x1x1 convolution and its batch norm."""
+        """Returns a built 1x1x1 convolution and its batch norm."""
         convolution = projection(self, width, name)
         norm = keras.layers.BatchNormalization(
             momentum=0.9, epsilon=1e-5, dtype=self.dtype_policy, name=norm_name or f"{name}_norm"
@@ -191,7 +192,7 @@ class BilinearAttentionTransform(keras.layers.Layer):
         return convolution, norm
 
     def _matrix_maker(self, name, size, groups, context_width):
-        """A built convolution over `size` pooled positions, whose output is `groups` matrices."""
+        """Returns a built convolution over `size` pooled positions, whose output is `groups` matrices."""
         maker = keras.layers.Conv1D(
             size * size * groups,
             size,
@@ -204,7 +205,7 @@ class BilinearAttentionTransform(keras.layers.Layer):
         return maker
 
     def call(self, x, training=None):
-        """Add to the map what its matrices make of it."""
+        """Returns the map plus its transform."""
         self._check_sides(x.shape)
         u = self.narrow(x, training)  # [B, T, H, W, d]
         p, q, t = self.matrices(u, training)
@@ -215,18 +216,18 @@ class BilinearAttentionTransform(keras.layers.Layer):
         y = ops.relu(self.mix_norm(self.mix(y), training=training))
         y = self.out(y)  # [B, T, ..., C]
         if self.transform == "downsampling":
-            # After the convolution, which commutes with interpolation and is cheaper on m x m.
+            # The convolution comes first: it commutes with interpolation and is cheaper on m x m.
             y = enlarge(y, height, width)
         y = self.drop(ops.relu(self.norm(y, training=training)), training=training)
         return x + (y if len(x.shape) == 5 else y[:, 0])
 
     def narrow(self, x, training=None):
-        """Return the map that is transformed, [B, T, H, W, d]; an image is a clip of one frame."""
+        """Returns the map that is transformed, [B, T, H, W, d]; an image is a clip of one frame."""
         clip = x if len(x.shape) == 5 else x[:, None]
         return ops.relu(self.reduce_norm(self.reduce(clip), training=training))
 
     def matrices(self, u, training=None):
-        """Return P [B, T, k, m, m], Q the same and T [B, k_t, r, r] of a map from `narrow`; None for none."""
+        """Returns P and Q [B, T, k, m, m] and T [B, k_t, r, r] of a `narrow` map; None without groups."""
         if self.context is None:
             return None, None, None
         p = q = t = None
@@ -244,7 +245,7 @@ class BilinearAttentionTransform(keras.layers.Layer):
         return p, q, t
 
     def _spatial_logits(self, maker, profiles, side):
-        """Matrices [B, T, k, side, side] from the profiles [B, T, L, k] of all frames."""
+        """Returns the logits of P or Q [B, T, k, side, side] from the profiles [B, T, L, k] of all frames."""
         batch, frames, length, context_width = ops.shape(profiles)
         pooled = ops.reshape(profiles, (batch * frames, length, context_width))
         windows = maker(block_maxima(pooled, side))  # [B*T, O, s*s*k]
@@ -254,11 +255,11 @@ class BilinearAttentionTransform(keras.layers.Layer):
         return ops.reshape(logits, (batch, frames, groups, side, side))
 
     def compute_output_shape(self, input_shape):
-        """Return the input's shape."""
+        """Returns the input's shape."""
         return tuple(input_shape)
 
     def get_config(self):
-        """Return every argument of the constructor."""
+        """Returns every argument of the constructor."""
         return {
             **super().get_config(),
             "transform": self.transform,
@@ -278,7 +279,7 @@ def _check_matrix_size(layer, matrix_size, transform, size):
     if matrix_size is not None and transform == "full_resolution":
         raise ValueError(
             f"{layer.name}: Expected no `matrix_size` in full resolution, where it is the map's. "
-            f"Received {matrix_size!r}. Try matrix_size=None."
+            f"Received {matrix_size!r}. Try: matrix_size=None."
         )
     if matrix_size not in (None, "fitted"):
         check_count(layer, "matrix_size", matrix_size, least=size)
@@ -288,5 +289,5 @@ def _check_dropout(layer, dropout):
     if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
         raise ValueError(
             f"{layer.name}: Expected `dropout` to be a rate of at least 0 and below 1. "
-            f"Received {dropout!r}. Try dropout=0.2."
+            f"Received {dropout!r}. Try: dropout=0.2."
         )

@@ -1,4 +1,4 @@
-"""CompactGeneralizedNonLocal: every channel of every position looks at every other one, without a matrix."""
+"""CompactGeneralizedNonLocal: every channel of every position attends to every other, without a matrix."""
 
 import math
 
@@ -34,24 +34,24 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
 
         y_i = sum_p c_p theta_i^p  with  c_p = alpha_p^2 sum_j phi_j^p g_j
 
-    needs P + 1 numbers for each group and no matrix.
+    needs P + 1 sums for each group and no matrix.
 
     Shapes:
         [B, L, C], [B, H, W, C] or [B, T, H, W, C] -> the same; all but C may be unknown.
 
     Args:
-        groups: G, into how many groups of neighbouring channels theta, phi and g are cut; it
-            divides `channels` and, where W_z or the norm has groups, C.
+        groups: G, how many groups of neighbouring channels theta, phi and g are cut into; divides
+            `channels` and, where W_z or the norm has groups, C.
         pairwise: "dot_product", theta_i phi_j; "gaussian_rbf", the Taylor series of
             exp(-2 gamma (1 - theta_i phi_j)); "embedded_gaussian", that of exp(theta_i phi_j).
         order: P, the last power of the two series; the dot product has no use for it.
         gamma: width of "gaussian_rbf", above 0; the others have no use for it.
         channels: width d of theta, phi and g; None means C // 2.
-        scaled: True multiplies the sums over j by their number of terms to the power -1/2.
+        scaled: True divides the sums over j by the square root of their count of terms.
         grouped_out: True makes W_z a convolution in G groups; False lets it mix all channels.
         norm: "batch" or "group" after W_z, its gamma starting at 0; None for no norm and a W_z
-            that starts at 0. Nothing but `scaled` then holds the sums down.
-        use_bias: give theta, phi, g and W_z a bias, starting at 0.
+            that starts at 0. Only `scaled` then keeps the sums small.
+        use_bias: True gives theta, phi, g and W_z a bias, starting at 0.
         kernel_initializer: of theta, phi, g and W_z; None means a normal distribution of
             deviation 0.01.
 
@@ -59,17 +59,17 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         training: True makes BN use the statistics of the batch.
 
     Cost:
-        N = T*H*W positions: projections O(N C d) products; all else O(N C (P + 1)) in time and,
-        for gradients, in memory. Sums, powers, W_z and norm are float32 under half precision:
-        a sum has N d / G terms and leaves float16's range.
+        N = T*H*W positions: the projections take O(N C d) products; all else is O(N C (P + 1)) in
+        time and, for gradients, in memory. Sums, powers, W_z and norm are float32 under half
+        precision, because a sum has N d / G terms and leaves float16's range.
 
     Differs:
-        The paper has a BN in each group, which is one BN over C, for BN takes each channel by
-        itself: the default. The authors' code has a group norm: norm="group" and nothing else
-        makes their dot product block, with pairwise="gaussian_rbf" their other one; the
-        embedded Gaussian is in the paper only. The series of the RBF assumes theta and phi of
-        length 1, which neither the code nor this layer enforces. The code can scale, off by
-        default; its author found no scale to be better.
+        The paper has a BN in each group. BN treats each channel by itself, so that is one BN over C,
+        the default. The authors' code has a group norm: norm="group" alone makes their dot product
+        block, and pairwise="gaussian_rbf" with it their other one; the embedded Gaussian is in the
+        paper only. The series of the RBF assumes theta and phi of length 1, which neither the code
+        nor this layer enforces. In the code the scale is an option, off by default; its author
+        found no scale to be better.
 
     Raises:
         ValueError: an unknown `pairwise` or `norm`; `groups`, `order` or `channels` below 1;
@@ -120,7 +120,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         )
 
     def build(self, input_shape):
-        """Create the weights for inputs of this shape."""
+        """Creates the weights for inputs of this shape."""
         channels = check_map(self, input_shape)
         width = bottleneck_width(self, channels)
         check_divides(self, "groups", self.groups, width)
@@ -146,7 +146,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
             self.norm.build(input_shape)
 
     def _closing_norm(self):
-        # autocast would halve W_z y, which leaves float16's range, before it is normalised.
+        # autocast would cast W_z y, which leaves float16's range, before it is normalised.
         options = {"epsilon": 1e-5, "gamma_initializer": "zeros", "autocast": False}
         options |= {"dtype": self.dtype_policy, "name": "norm"}
         if self.norm_kind == "group":
@@ -154,7 +154,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         return keras.layers.BatchNormalization(momentum=0.9, **options) if self.norm_kind else None
 
     def call(self, x, training=None):
-        """Add to each number what its group gathers from all channels and positions."""
+        """Adds to each entry what its group gathers from all channels and positions."""
         theta, phi, g = (at_least_float32(child(x)) for child in (self.theta, self.phi, self.g))
         scale = self._scale(theta) if self.scaled else 1.0
         if self.pairwise == "dot_product":
@@ -167,11 +167,11 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         return x + ops.cast(y, x.dtype)
 
     def _scale(self, theta):
-        """The number of terms of a sum, to the power -1/2."""
+        """Returns 1 / sqrt(the count of terms of a sum)."""
         return ops.rsqrt(ops.cast(_group_size(theta, self.groups), theta.dtype))
 
     def _series(self, theta, phi, g, scale):
-        """sum_p c_p theta^p: one product for each power of phi, and Horner's rule for theta."""
+        """Returns sum_p c_p theta^p by one product for each power of phi and Horner's rule for theta."""
         coefficients = []  # c_0 ... c_P, each [B, 1, ..., d]
         for power in range(self.order + 1):
             g = g * phi if power else g
@@ -182,21 +182,21 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         return y
 
     def _taylor(self, power):
-        """alpha_p^2."""
+        """Returns alpha_p^2."""
         if self.pairwise == "embedded_gaussian":
             return 1 / math.factorial(power)
         return math.exp(-2 * self.gamma) * (2 * self.gamma) ** power / math.factorial(power)
 
     def _totals(self, values):
-        """Sum each group over its channels and all positions: [B, ..., d] -> [B, 1, ..., d]."""
+        """Sums each group over its channels and all positions: [B, ..., d] -> [B, 1, ..., d]."""
         return _group_sums(_sum_positions(values), self.groups)
 
     def compute_output_shape(self, input_shape):
-        """Return the input's shape."""
+        """Returns the input's shape."""
         return tuple(input_shape)
 
     def get_config(self):
-        """Return every argument of the constructor."""
+        """Returns every argument of the constructor."""
         return {
             **super().get_config(),
             "groups": self.groups,
@@ -213,7 +213,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
 
 
 class _GroupedProjection(keras.layers.Layer):
-    """A 1x1x1 convolution in groups, in the dtype of its input; kernel [d / groups, C].
+    """A 1x1x1 convolution in groups, in the dtype of its input; its kernel is [d / groups, C].
 
     The last axis of the kernel runs over the outputs of group 0, then of group 1 and so on, as in
     Keras's grouped convolutions. Those export to ONNX wrongly, and an einsum that says the same
@@ -242,7 +242,7 @@ class _GroupedProjection(keras.layers.Layer):
 
 
 class _GroupNorm(keras.layers.GroupNormalization):
-    """Keras's group norm, its sums taken over positions first and then over channels.
+    """Keras's group norm, which takes its sums over positions first and then over channels.
 
     TensorFlow's one sum over both axes is several times slower on a CPU, and loses three digits
     on a large map.
@@ -257,7 +257,7 @@ class _GroupNorm(keras.layers.GroupNormalization):
 
 
 def _group_size(x, groups):
-    """Count the numbers in a group of channels: N C / G, an int where all sides are known."""
+    """Returns how many entries a group of channels has: N C / G, an int where all sides are known."""
     size = x.shape[-1] // groups
     for side in ops.shape(x)[1:-1]:
         size = size * side
@@ -269,7 +269,7 @@ def _sum_positions(x):
 
 
 def _group_sums(values, groups):
-    """Put in each channel's place the sum of its group: [B, 1, ..., C] -> the same."""
+    """Replaces each channel by the sum of its group: [B, 1, ..., C] -> the same."""
     grouped = ops.reshape(values, (-1, groups, values.shape[-1] // groups))  # [B, G, C/G]
     sums = ops.sum(grouped, axis=-1, keepdims=True) + ops.zeros_like(grouped)  # [B, G, C/G]
     return ops.reshape(sums, (-1, *values.shape[1:]))  # [B, 1, ..., C]
@@ -279,5 +279,5 @@ def _check_gamma(layer, gamma):
     if isinstance(gamma, bool) or not isinstance(gamma, int | float) or not gamma > 0:
         raise ValueError(
             f"{layer.name}: Expected `gamma`, the width of the Gaussian RBF, to be a number above 0. "
-            f"Received {gamma!r}. Try 1e-4, as in the authors' code."
+            f"Received {gamma!r}. Try: 1e-4, as in the authors' code."
         )

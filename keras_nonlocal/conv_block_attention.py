@@ -13,7 +13,7 @@ CONVOLUTIONS = {3: keras.layers.Conv1D, 4: keras.layers.Conv2D, 5: keras.layers.
 
 @keras.saving.register_keras_serializable("keras_nonlocal")
 class ConvBlockAttention(keras.layers.Layer):
-    """CBAM: a gate for each channel, then a gate for each position, both multiplied.
+    """CBAM: multiplies the map by a gate for each channel, then by a gate for each position.
 
     Woo, Park, Lee, Kweon, "CBAM: Convolutional Block Attention Module", ECCV 2018,
     arXiv 1807.06521, equations 1 to 3, with positions i and channels c:
@@ -21,7 +21,7 @@ class ConvBlockAttention(keras.layers.Layer):
         u_i = x_i * sigmoid(MLP(mean_j(x_j)) + MLP(max_j(x_j))),  MLP(a) = W_1 ReLU(W_0 a)
         z_i = u_i * sigmoid(BN(f([max_c(u), mean_c(u)])_i))
 
-    f is a convolution from two channels to one, "same" size, no bias.
+    f is a convolution from two channels to one, with "same" padding and without bias.
 
     Shapes:
         [B, L, C], [B, H, W, C] or [B, T, H, W, C] -> the same; all but C may be unknown.
@@ -37,13 +37,13 @@ class ConvBlockAttention(keras.layers.Layer):
 
     Cost:
         N = T*H*W positions: the map is read for two means and two maxima and multiplied twice;
-        2 kt kh kw N products for f, 4 B C^2 / ratio for the MLP.
+        f takes 2 kt kh kw N products, the MLP 4 B C^2 / ratio.
 
     Differs:
-        The paper writes no BN, no biases in the MLP, and [mean, max]. The authors' code and its
-        released weights have what stands above, and so has this layer: its defaults. Video with
-        kernel 7x7x7 is what Huang and Bors (arXiv 2007.09033) compare with. Not an identity at the
-        start: both gates begin near 1/2.
+        The paper writes no BN, no biases in the MLP, and [mean, max]. The equations above are those
+        of the authors' code and released weights, and so are the defaults. Huang and Bors (arXiv
+        2007.09033) compare with this layer on video, with a kernel of 7x7x7. The layer does not
+        start as an identity: both gates begin near 1/2.
 
     Raises:
         ValueError: `ratio` below 1; even kernel sides; a rank other than 3, 4, 5; unknown
@@ -66,14 +66,14 @@ class ConvBlockAttention(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, input_shape):
-        """Create the weights for inputs of this shape."""
+        """Creates the weights for inputs of this shape."""
         channels = check_map(self, input_shape)
         width = max(channels // self.ratio, 1)
         ones = [1] * (len(input_shape) - 2)
 
         self.reduce = projection(self, width, "reduce")
         self.expand = projection(self, channels, "expand")
-        # On two channels Conv3D is as fast as temporal taps of 2-D convolutions, unlike a depthwise one.
+        # On two channels, unlike a depthwise one, Conv3D is as fast as a sum of 2-D convolutions.
         self.conv = CONVOLUTIONS[len(input_shape)](
             1,
             window_of(self.kernel_size, input_shape),
@@ -93,7 +93,7 @@ class ConvBlockAttention(keras.layers.Layer):
         self.norm.build((*input_shape[:-1], 1))
 
     def call(self, x, training=None):
-        """Multiply with the gate of the channels, then with that of the positions."""
+        """Multiplies by the gate of the channels, then by that of the positions."""
         x = x * ops.sigmoid(self._channel_logits(x))
         channels = ops.max(x, axis=-1, keepdims=True), self._mean(x, (-1,))
         logits = self.conv(ops.concatenate(channels, axis=-1))  # [B, ..., 1]
@@ -110,11 +110,11 @@ class ConvBlockAttention(keras.layers.Layer):
         return ops.cast(ops.mean(at_least_float32(x), axis=axes, keepdims=True), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
-        """Return the input's shape."""
+        """Returns the input's shape."""
         return tuple(input_shape)
 
     def get_config(self):
-        """Return every argument of the constructor."""
+        """Returns every argument of the constructor."""
         return {
             **super().get_config(),
             "ratio": self.ratio,

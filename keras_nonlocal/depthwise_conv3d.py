@@ -9,14 +9,14 @@ from keras_nonlocal.precision import at_least_float32
 
 @keras.saving.register_keras_serializable("keras_nonlocal")
 class DepthwiseConv3D(keras.layers.Layer):
-    """Convolves each channel with its own kernel over time and space, "same" size, stride 1.
+    """Convolves each channel with its own kernel over time and space, with "same" padding and stride 1.
 
     y[t, h, w, c] = sum over (i, j, k) of kernel[i, j, k, c] * x[t + i - kt//2, h + j - kh//2,
     w + k - kw//2, c], zeros outside the map: F_theta of Huang and Bors, "Region-based Non-local
     Operation for Video Classification", ICPR 2020, arXiv 2007.09033, section III.
 
-    Computed as a sum over the kt temporal taps of 2-D depthwise convolutions of all frames. On a CPU
-    with TensorFlow, the gradient of the kernel is computed as such convolutions too.
+    It is computed as a sum over the kt temporal taps of 2-D depthwise convolutions of all frames. On a
+    CPU with TensorFlow, the gradient of the kernel is computed by such convolutions too.
 
     Shapes:
         [B, T, H, W, C] -> the same, kernel [kt, kh, kw, C, 1];
@@ -26,7 +26,7 @@ class DepthwiseConv3D(keras.layers.Layer):
     Args:
         kernel_size: (kt, kh, kw) in frames and pixels, or one int for all; odd. Images use the
             last two entries, sequences the last one.
-        use_bias: add one learned number to each channel.
+        use_bias: True adds a learned bias to each channel.
         kernel_initializer: as Keras's DepthwiseConv2D; its fans count C inputs per output.
         bias_initializer: used with `use_bias`.
 
@@ -34,7 +34,7 @@ class DepthwiseConv3D(keras.layers.Layer):
         No options.
 
     Cost:
-        kt * kh * kw products per value; memory for kt maps at most, with a gradient for kt + 3.
+        kt * kh * kw products per value; memory for at most kt maps, or kt + 3 with a gradient.
 
     Differs:
         The authors' code writes this as a grouped convolution times a frozen mask. The result
@@ -66,7 +66,7 @@ class DepthwiseConv3D(keras.layers.Layer):
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
     def build(self, input_shape):
-        """Create the weights for inputs of this shape."""
+        """Creates the weights for inputs of this shape."""
         channels = check_map(self, input_shape)
         shape = (*window_of(self.kernel_size, input_shape), channels, 1)
         self.kernel = self.add_weight(shape=shape, initializer=self.kernel_initializer, name="kernel")
@@ -75,8 +75,8 @@ class DepthwiseConv3D(keras.layers.Layer):
             self.bias = self.add_weight(shape=(channels,), initializer=self.bias_initializer, name="bias")
 
     def call(self, x):
-        """Convolve each channel."""
-        missing = 5 - len(x.shape)  # an image is a clip of one frame, a sequence that of one row
+        """Convolves each channel."""
+        missing = 5 - len(x.shape)  # an image is a clip of one frame, a sequence an image of one row
         for _ in range(missing):
             x = x[:, None]
         kernel = ops.reshape(self.kernel, (*(1,) * missing, *self.kernel.shape))  # [kt, kh, kw, C, 1]
@@ -86,11 +86,11 @@ class DepthwiseConv3D(keras.layers.Layer):
         return y if self.bias is None else y + self.bias
 
     def compute_output_shape(self, input_shape):
-        """Return the input's shape."""
+        """Returns the input's shape."""
         return tuple(input_shape)
 
     def get_config(self):
-        """Return every argument of the constructor."""
+        """Returns every argument of the constructor."""
         return {
             **super().get_config(),
             "kernel_size": self.kernel_size,
@@ -120,8 +120,8 @@ def _convolve_taps(clip, kernel):
     frames, taps = fold_frames(clip), kernel.shape[0]  # [B*T, H, W, C]
     y = None
     for tap in range(taps):
-        # The frames are convolved where they lie and their results moved, not the reverse:
-        # the taps then share one input and no product is spent on padded frames.
+        # The results are shifted, not the frames, so that all taps share one input and no product
+        # is spent on padded frames.
         term = unfold_frames(_convolve_images(frames, kernel[tap], "same"), ops.shape(clip)[1])
         term = _shift_frames(term, tap - taps // 2)  # [B, T, H, W, C]
         y = term if y is None else y + term
@@ -133,7 +133,7 @@ def _convolve_images(images, kernel, padding):
 
 
 def _kernel_gradient(clip, upstream, kernel):
-    """Convolve each channel of each frame with what came back for it, as a kernel as large as the frame."""
+    """Returns the gradient of the kernel: each channel of each frame convolved with its upstream gradient."""
     sizes, channels, (_, frames, height, width, _) = kernel.shape[:3], kernel.shape[3], ops.shape(clip)
     clip = ops.pad(clip, [(0, 0), *((size // 2, size // 2) for size in sizes), (0, 0)])
     images, written = (ops.transpose(at_least_float32(a), (2, 3, 1, 0, 4)) for a in (clip, upstream))
@@ -148,7 +148,7 @@ def _kernel_gradient(clip, upstream, kernel):
 
 
 def _shift_frames(x, offset_frames):
-    """Frame t of the result is frame t + offset of x, zero outside; right for any T."""
+    """Returns x with frame t + offset in the place of frame t, zeros outside the clip; T may be any."""
     if offset_frames == 0:
         return x
     before, after = max(-offset_frames, 0), max(offset_frames, 0)

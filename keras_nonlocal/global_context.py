@@ -1,4 +1,4 @@
-"""GlobalContext: one attention map for the whole clip, and the channels' answer to what it gathers."""
+"""GlobalContext: one attention map for the whole clip; what it gathers is added to every position."""
 
 import keras
 from keras import ops
@@ -28,24 +28,24 @@ class GlobalContext(keras.layers.Layer):
     Args:
         ratio: W_v1 maps C channels to C // ratio, at least one; int, at least 1.
         norm: "layer" for LN, "batch" for batch normalisation in its place.
-        kernel_initializer: of W_k and W_v1. W_v2 starts at 0, and so the block as an identity; all
+        kernel_initializer: of W_k and W_v1. W_v2 starts at 0, so the block starts as an identity; all
             biases start at 0. That of W_k moves all logits alike and is there for released weights.
 
     Call:
-        training: True makes norm="batch" use the statistics of the batch. They are over the B
-            contexts alone: of a batch of one clip it lets only its beta pass.
+        training: True makes norm="batch" use the statistics of the batch. They are taken over the
+            B contexts alone, so for a batch of one clip the norm returns only its beta.
 
     Cost:
-        N = T*H*W positions: 2 N C products for the map and the context, 2 B C^2 / ratio for the rest.
+        N = T*H*W positions: the map and the context take 2 N C products, the rest 2 B C^2 / ratio.
 
     Differs:
-        The defaults are the paper and the authors' code. The gate in front of the first RNL block of
-        the code of Huang and Bors (arXiv 2007.09033), in the place of the paper's SqueezeExcite, is
-        GlobalContext(ratio=2, norm="batch"). The code's option to multiply is not here.
+        The defaults follow the paper and the authors' code, whose option to multiply is left out. In
+        the code of Huang and Bors (arXiv 2007.09033), the gate in front of the first RNL block is
+        GlobalContext(ratio=2, norm="batch") instead of their paper's SqueezeExcite.
 
     Raises:
         ValueError: `ratio` below 1; an unknown `norm`; norm="layer" where C // ratio is below 2, as
-            LN leaves nothing of a single number; a rank other than 3, 4, 5; unknown channels; a
+            LN of a single channel is constant; a rank other than 3, 4, 5; unknown channels; a
             channels_first data format.
 
     Example:
@@ -66,14 +66,14 @@ class GlobalContext(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, input_shape):
-        """Create the weights for inputs of this shape."""
+        """Creates the weights for inputs of this shape."""
         channels = check_map(self, input_shape)
         width = max(channels // self.ratio, 1)
         if self.norm_kind == "layer" and width < 2:
             raise ValueError(
-                f"{self.name}: Expected C // ratio of at least 2, as LN leaves nothing of a single number. "
+                f"{self.name}: Expected C // ratio of at least 2, as LN of a single channel is constant. "
                 f"Received {channels} channels and ratio={self.ratio}. "
-                f"Try {f'ratio={channels // 2} or ' if channels > 1 else ''}norm='batch'."
+                f"Try: {f'ratio={channels // 2} or ' if channels > 1 else ''}norm='batch'."
             )
 
         self.mask = projection(self, 1, "mask")
@@ -91,27 +91,27 @@ class GlobalContext(keras.layers.Layer):
             child.build((None, 1, width))
 
     def call(self, x, training=None):
-        """Add to each position what the clip as a whole has gathered."""
+        """Adds to each position what the attention map gathers from the whole clip."""
         s = self.reduce(ops.cast(self._context(x), self.compute_dtype))  # [B, 1, C/r]
         s = self.norm(s, training=training) if self.norm_kind == "batch" else self.norm(s)
         s = self.expand(ops.relu(s))  # [B, 1, C]
         return x + ops.reshape(s, (-1, *[1] * (len(x.shape) - 2), x.shape[-1]))  # [B, 1, ..., C]
 
     def _context(self, x):
-        """The mean of all positions with the mask's weights: [B, ..., C] -> [B, 1, C], float32 or wider."""
+        """Returns the mean of all positions, weighted by the mask: [B, ..., C] -> [B, 1, C], in float32."""
         x = at_least_float32(flatten_positions(x))  # [B, N, C]
-        # Not self.mask(x), whose half-precision logits would be off by 0.5 where they are near 1000.
+        # The half-precision logits of self.mask(x) would be off by 0.5 where they are near 1000.
         kernel, bias = at_least_float32(self.mask.kernel), at_least_float32(self.mask.bias)
         logits = ops.matmul(x, kernel) + bias  # [B, N, 1]
         weights = ops.softmax(ops.transpose(logits, (0, 2, 1)), axis=-1)  # [B, 1, N]
         return ops.matmul(weights, x)  # [B, 1, C]
 
     def compute_output_shape(self, input_shape):
-        """Return the input's shape."""
+        """Returns the input's shape."""
         return tuple(input_shape)
 
     def get_config(self):
-        """Return every argument of the constructor."""
+        """Returns every argument of the constructor."""
         return {
             **super().get_config(),
             "ratio": self.ratio,

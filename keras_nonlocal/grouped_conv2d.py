@@ -4,16 +4,16 @@ import keras
 import numpy as np
 from keras import ops
 
-# Narrower convolutions than this take longer than the zeros that widen them.
+# A convolution with fewer channels takes longer than one that zeros widen to this many.
 CHANNELS_AT_ONCE = 32
 
 
 @keras.saving.register_keras_serializable("keras_nonlocal")
 class GroupedConv2D(keras.layers.Conv2D):
-    """A Conv2D with `groups`, as several convolutions of a few groups each.
+    """A Conv2D with `groups`, computed as several convolutions of a few groups each.
 
-    Keras hands a grouped convolution to XLA where TensorFlow runs on a CPU, which is slow there and
-    goes into a SavedModel that only XLA reads. Here a few groups share one dense kernel whose
+    Where TensorFlow runs on a CPU, Keras passes a grouped convolution to XLA. That is slow, and a
+    SavedModel of it can be read by XLA alone. Here a few groups share one dense kernel whose
     blocks off the diagonal are zero. Weights and results are those of Conv2D.
 
     Shapes:
@@ -26,8 +26,8 @@ class GroupedConv2D(keras.layers.Conv2D):
         No options.
 
     Cost:
-        On a CPU, with fewer than 32 channels in a group, 32 / that times the multiply-adds of the
-        equation; elsewhere those of the equation.
+        The multiply-adds of the equation; on a CPU, with g < 32 channels in a group, 32 / g times
+        as many.
 
     Raises:
         ValueError: as keras.layers.Conv2D.
@@ -39,12 +39,12 @@ class GroupedConv2D(keras.layers.Conv2D):
     """
 
     def convolution_op(self, inputs, kernel):
-        """Convolve a few groups at a time."""
+        """Convolves a few groups at a time."""
         if keras.config.backend() != "tensorflow" or keras.distribution.list_devices("gpu"):
             return super().convolution_op(inputs, kernel)
         together = groups_together(self.groups, inputs.shape[-1] // self.groups)
         parts = self.groups // together
-        # Ones where the input's group is the output's: [C / parts, filters / parts].
+        # It is 1 where input and output channel are in the same group: [C / parts, filters / parts].
         diagonal = np.kron(np.eye(together), np.ones((kernel.shape[-2], self.filters // self.groups)))
         diagonal = ops.convert_to_tensor(diagonal, kernel.dtype)
         outputs = []
@@ -55,6 +55,6 @@ class GroupedConv2D(keras.layers.Conv2D):
 
 
 def groups_together(groups, group_channels):
-    """Return how many groups share one dense kernel."""
+    """Returns how many groups share one dense kernel."""
     divisors = [d for d in range(1, groups + 1) if groups % d == 0]
     return next((d for d in divisors if d * group_channels >= CHANNELS_AT_ONCE), groups)

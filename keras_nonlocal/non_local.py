@@ -1,4 +1,4 @@
-"""NonLocal: every position looks at every other one."""
+"""NonLocal: every position attends to every other one."""
 
 import keras
 from keras import ops
@@ -18,7 +18,7 @@ from keras_nonlocal.projection import closing_norm, projection
 
 PAIRWISE = ("embedded_gaussian", "gaussian", "dot_product", "concatenation")
 POOL_ORDERS = ("after", "before")
-RANKS = {"spacetime": (3, 4, 5), "space": (4, 5), "time": (5,)}  # of the maps that have such a reach
+RANKS = {"spacetime": (3, 4, 5), "space": (4, 5), "time": (5,)}  # the ranks of maps that have each reach
 
 
 @keras.saving.register_keras_serializable("keras_nonlocal")
@@ -42,10 +42,10 @@ class NonLocal(keras.layers.Layer):
         reach: which keys a position sees: "spacetime" all of the clip, "space" those of its frame,
             "time" those of its pixel (table 2d). "space" needs an image or a video, "time" a video.
         window_frames: videos only: cuts the clip into windows of this many frames that do not see
-            each other; must divide T. None is one window.
+            each other; must divide T. None means one window.
         channels: width d of theta, phi and g; None means C // 2.
         subsample: max-pool window (t, h, w) for keys and values, stride = window; images use its
-            last two entries, sequences the last one, and a reach those of its own axes.
+            last two entries, sequences the last one, and a reach uses those of its own axes.
             None keeps every position.
         pool_order: "after" pools phi(x) and g(x), as the paper's section 3.3; "before" pools x
             once and then applies phi and g.
@@ -57,17 +57,17 @@ class NonLocal(keras.layers.Layer):
         training: True makes BN use the statistics of the batch.
 
     Cost:
-        N = T*H*W positions, M keys in reach of each, projections O(N C d). Gaussians: O(N M d)
-        products and memory for a tile of the [N, M] matrix. Dot product: O((N + M) d^2), as
-        theta (phi^T g). Concatenation: O((N + M) d), by sorting.
+        With N = T*H*W positions and M keys in reach of each, the projections take O(N C d) products.
+        Gaussians: O(N M d) products and memory for a tile of the [N, M] matrix. Dot product:
+        O((N + M) d^2), as theta (phi^T g). Concatenation: O((N + M) d), by sorting.
 
     Differs:
-        The paper and TSM's code pool after phi and g and do not scale: the defaults. The
+        As in the paper and in TSM's code, the defaults pool after phi and g and do not scale. The
         authors' code is NonLocal(pool_order="before", scaled=True,
         kernel_initializer=keras.initializers.RandomNormal(stddev=0.01)); max-pooling and a
-        1x1x1 convolution do not commute, so weights of one kind need their own order. For
-        128-frame clips it has window_frames=4 in res3. The paper starts with He normal, the default;
-        TSM's code with torch's default, VarianceScaling(1 / 3, "fan_in", "uniform").
+        1x1x1 convolution do not commute, so weights need the order that they were trained with. For
+        128-frame clips that code has window_frames=4 in res3. The paper starts with He normal, the
+        default; TSM's code with torch's default, VarianceScaling(1 / 3, "fan_in", "uniform").
 
     Raises:
         ValueError: an unknown `pairwise`, `reach` or `pool_order`; `channels` or `window_frames`
@@ -118,7 +118,7 @@ class NonLocal(keras.layers.Layer):
         if self.scaled and self.pairwise not in ("embedded_gaussian", "gaussian"):
             raise ValueError(
                 f"{self.name}: Expected `scaled` only with 'embedded_gaussian' or 'gaussian', whose logits "
-                f"it scales. Received scaled=True with {self.pairwise!r}. Try scaled=False."
+                f"it scales. Received scaled=True with {self.pairwise!r}. Try: scaled=False."
             )
         if self.window_frames is None:
             return
@@ -126,16 +126,16 @@ class NonLocal(keras.layers.Layer):
         if self.window_frames % self._pool_window()[0]:
             raise ValueError(
                 f"{self.name}: Expected windows of frames that hold whole sub-sampling windows. Received "
-                f"window_frames={self.window_frames}, subsample={self.subsample}. Try subsample=(1, 2, 2)."
+                f"window_frames={self.window_frames}, subsample={self.subsample}. Try: subsample=(1, 2, 2)."
             )
 
     def _pool_window(self):
-        """The entries of `subsample` on the axes of the reach; 1 on the others."""
+        """Returns the entries of `subsample` on the axes of the reach, and 1 on the others."""
         t, h, w = self.subsample or (1, 1, 1)
         return {"spacetime": (t, h, w), "space": (1, h, w), "time": (t, 1, 1)}[self.reach]
 
     def _check_shape(self, input_shape):
-        """Return the channels of a shape, here of what is known of it, that the block can take."""
+        """Returns the number of channels, or raises ValueError where the known sides do not fit the block."""
         channels = check_map(self, input_shape, (5,) if self.window_frames else RANKS[self.reach])
         check_fits(self, self._pool_window(), input_shape)
         if self.window_frames:
@@ -144,7 +144,7 @@ class NonLocal(keras.layers.Layer):
         return channels
 
     def build(self, input_shape):
-        """Create the weights for inputs of this shape."""
+        """Creates the weights for inputs of this shape."""
         channels = self._check_shape(input_shape)
         width = bottleneck_width(self, channels)
         embeddings = () if self.pairwise == "gaussian" else ("theta", "phi")
@@ -161,7 +161,7 @@ class NonLocal(keras.layers.Layer):
             self.norm.build(input_shape)
 
     def call(self, x, training=None):
-        """Add to each position what it gathers from the keys in its reach."""
+        """Adds to each position what it gathers from the keys in its reach."""
         self._check_shape(x.shape)
         source = max_pool(x, self._pool_window()) if self.pool_order == "before" else x
         y = self._aggregate(x, source, self._lay_keys(self.g(source)))  # [B', N, d]
@@ -169,7 +169,7 @@ class NonLocal(keras.layers.Layer):
         return x + (self.norm(y, training=training) if self.batch_norm else y)
 
     def _aggregate(self, x, source, values):
-        """Return y, [B', N, d]: B' is B times the parts of the map that do not see each other."""
+        """Returns y [B', N, d]; B' is B times the count of parts of the map that do not see each other."""
         if self.pairwise == "concatenation":
             of_theta, of_phi = ops.split(self.w_f, 2, axis=0)  # [d, 1] each
             query_terms = self._lay_queries(_folded(x, self.theta, of_theta))  # [B', N, 1]
@@ -200,11 +200,11 @@ class NonLocal(keras.layers.Layer):
         )
 
     def compute_output_shape(self, input_shape):
-        """Return the input's shape."""
+        """Returns the input's shape."""
         return tuple(input_shape)
 
     def get_config(self):
-        """Return every argument of the constructor."""
+        """Returns every argument of the constructor."""
         return {
             **super().get_config(),
             "pairwise": self.pairwise,
@@ -220,5 +220,5 @@ class NonLocal(keras.layers.Layer):
 
 
 def _folded(x, embedding, weight):
-    """Return weight . embedding(x) without the d channels of embedding(x): O(N C) products, not O(N C d)."""
+    """Returns weight . embedding(x) without computing embedding(x): O(N C) products, not O(N C d)."""
     return ops.matmul(x, ops.matmul(embedding.kernel, weight)) + ops.matmul(embedding.bias[None], weight)

@@ -13,78 +13,78 @@ KINDS = {3: "sequence [B, L, C]", 4: "image [B, H, W, C]", 5: "video [B, T, H, W
 
 
 def check_map(layer, input_shape, ranks=(3, 4, 5)):
-    """Return the channel count of a map that `layer` can take, or raise ValueError."""
+    """Returns the channel count of a map that `layer` can take, or raises ValueError."""
     if keras.config.image_data_format() != "channels_last":
         raise ValueError(
             f"{layer.name}: Expected keras.config.image_data_format() 'channels_last'. "
             f"Received '{keras.config.image_data_format()}'. "
-            "Try keras.config.set_image_data_format('channels_last') and transpose the input."
+            "Try: keras.config.set_image_data_format('channels_last') and transpose the input."
         )
     if len(input_shape) not in ranks:
         raise ValueError(
             f"{layer.name}: Expected a {' or '.join(KINDS[rank] for rank in ranks)}. "
             f"Received shape {tuple(input_shape)} of rank {len(input_shape)}. "
-            "Try keras.layers.Reshape, or add the missing axis with keras.ops.expand_dims."
+            "Try: keras.layers.Reshape, or add the missing axis with keras.ops.expand_dims."
         )
     if input_shape[-1] is None:
         raise ValueError(
             f"{layer.name}: Expected a known number of channels on the last axis. "
-            f"Received shape {tuple(input_shape)}. Try keras.Input with the last entry an int."
+            f"Received shape {tuple(input_shape)}. Try: keras.Input with the last entry an int."
         )
     return input_shape[-1]
 
 
 def check_window(name, window, layer_name):
-    """Return `window` as a tuple (t, h, w) of positive ints, or raise ValueError; an int means a cube."""
+    """Returns `window` as a tuple (t, h, w) of positive ints, or raises ValueError; an int means a cube."""
     entries = (window,) * 3 if isinstance(window, int) else tuple(window)
     if len(entries) != 3 or not all(isinstance(size, int) and size > 0 for size in entries):
         raise ValueError(
             f"{layer_name}: Expected `{name}` to be a positive int or three of them (t, h, w). "
-            f"Received {window!r}. Try (1, 2, 2); images use the last two entries, sequences the last."
+            f"Received {window!r}. Try: (1, 2, 2); images use the last two entries, sequences the last."
         )
     return entries
 
 
 def check_kernel(kernel_size, layer_name):
-    """Return `kernel_size` as a tuple (t, h, w) of odd ints, or raise ValueError."""
+    """Returns `kernel_size` as a tuple (t, h, w) of odd ints, or raises ValueError."""
     sides = check_window("kernel_size", kernel_size, layer_name)
     if any(size % 2 == 0 for size in sides):
         raise ValueError(
             f"{layer_name}: Expected odd kernel sides, so that the window has a middle. "
-            f"Received kernel_size={kernel_size!r}. Try (3, 7, 7)."
+            f"Received kernel_size={kernel_size!r}. Try: (3, 7, 7)."
         )
     return sides
 
 
 def window_of(window, input_shape):
-    """Keep those entries of a (t, h, w) window that a map of this shape has axes for."""
+    """Returns the entries of a (t, h, w) window that a map of this shape has axes for."""
     return window[5 - len(input_shape) :]
 
 
 def check_fits(layer, window, input_shape):
-    """Raise ValueError where a pooling window is larger than a known side of the map."""
+    """Raises ValueError where a pooling window is larger than a known side of the map."""
     for size, side in zip(window_of(window, input_shape), input_shape[1:-1], strict=True):
         if side is not None and size > side:
             raise ValueError(
                 f"{layer.name}: Expected a map at least as large as the sub-sampling window. "
                 f"Received window {window_of(window, input_shape)} on shape {tuple(input_shape)}. "
-                "Try a smaller `subsample`, or subsample=None."
+                "Try: a smaller `subsample`, or subsample=None."
             )
 
 
 def check_multiples(layer, factors, input_shape, remedy):
-    """Raise ValueError where a known side of the map is not a multiple of its factor in (t, h, w)."""
+    """Raises ValueError where a known side of the map is not a multiple of its factor in (t, h, w)."""
     factors = window_of(factors, input_shape)
     for factor, side in zip(factors, input_shape[1:-1], strict=True):
         if side is not None and side % factor:
             raise ValueError(
                 f"{layer.name}: Expected sides that are multiples of {factors}. "
-                f"Received shape {tuple(input_shape)}. Try {remedy}"
+                f"Received shape {tuple(input_shape)}. Try: {remedy}"
             )
 
 
 def flatten_positions(x):
-    """Lay all positions of a map on one axis: [B, ..., C] -> [B, N, C]."""
+    """Lays all positions of a map on one axis: [B, ..., C] -> [B, N, C]."""
     sides = x.shape[1:-1]
     if all(side is not None for side in sides):
         return ops.reshape(x, (-1, math.prod(sides), x.shape[-1]))  # [B, N, C]
@@ -92,25 +92,25 @@ def flatten_positions(x):
 
 
 def restore_positions(y, like):
-    """Undo `flatten_positions`: [B, N, D] -> [B, ..., D] with the sides of `like`."""
+    """Undoes `flatten_positions`: [B, N, D] -> [B, ..., D] with the sides of `like`."""
     return ops.reshape(y, (*ops.shape(like)[:-1], y.shape[-1]))  # [B, ..., D]
 
 
 def fold_frames(x):
-    """Count frames as further samples: [B, T, H, W, C] -> [B*T, H, W, C]."""
+    """Folds the frames into the batch: [B, T, H, W, C] -> [B*T, H, W, C]."""
     return ops.reshape(x, (-1, *ops.shape(x)[2:]))  # [B*T, H, W, C]
 
 
 def unfold_frames(y, frames):
-    """Undo `fold_frames`: [B*T, H, W, C] -> [B, T, H, W, C] with T = `frames`."""
+    """Undoes `fold_frames`: [B*T, H, W, C] -> [B, T, H, W, C] with T = `frames`."""
     return ops.reshape(y, (-1, frames, *ops.shape(y)[1:]))  # [B, T, H, W, C]
 
 
 def flatten_reach(x, reach="spacetime", frames=None):
-    """Lay the positions that see each other on one axis: [B, ..., C] -> [B', N', C].
+    """Lays the positions that see each other on one axis: [B, ..., C] -> [B', N', C].
 
     "spacetime" takes all positions of a clip, "space" those of a frame, "time" those of a pixel;
-    `frames` cuts the clip into windows of that many frames first, None does not.
+    `frames` cuts the clip into windows of that many frames first, None leaves it whole.
     """
     if reach == "time":
         x = ops.transpose(x, (0, 2, 3, 1, 4))  # [B, H, W, T, C]
@@ -123,7 +123,7 @@ def flatten_reach(x, reach="spacetime", frames=None):
 
 
 def restore_reach(y, like, reach="spacetime"):
-    """Undo `flatten_reach`: [B', N', D] -> [B, ..., D] with the sides of `like`."""
+    """Undoes `flatten_reach`: [B', N', D] -> [B, ..., D] with the sides of `like`."""
     if reach != "time":
         return restore_positions(y, like)
     batch, frames, height, width, _ = ops.shape(like)
@@ -132,14 +132,14 @@ def restore_reach(y, like, reach="spacetime"):
 
 
 def max_pool(x, window):
-    """Max-pool a map by a (t, h, w) window, stride equal to the window, no padding."""
+    """Max-pools a map by a (t, h, w) window, stride equal to the window, no padding."""
     return pool(x, window, _max_pool_image)
 
 
 def pool(x, window, pool_images):
-    """Pool a map by a (t, h, w) window with `pool_images(images, (h, w))`, which must be separable.
+    """Pools a map by a (t, h, w) window with `pool_images(images, (h, w))`, which must be separable.
 
-    On video the space is pooled first, frame by frame, then the time: 2-D pooling is the faster kernel.
+    On video, space is pooled first, frame by frame, then time: 2-D pooling is faster than 3-D pooling.
     """
     if len(x.shape) == 3:
         return pool_images(x[:, None], (1, window[2]))[:, 0]  # [B, M, C]

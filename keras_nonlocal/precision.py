@@ -1,11 +1,11 @@
-"""What half precision becomes before it is summed: sums over positions are float32 at least."""
+"""Half precision is cast before it is summed: sums over positions are float32 at least."""
 
 import keras
 from keras import ops
 
 
 def at_least_float32(x):
-    """Cast half precision to float32; leave what is wider.
+    """Casts half precision to float32; leaves what is wider as it is.
 
     >>> import numpy as np
     >>> keras.backend.standardize_dtype(at_least_float32(np.ones(1, "float16")).dtype)

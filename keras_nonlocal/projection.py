@@ -7,10 +7,10 @@ import keras
 
 
 def projection(layer, width, name, use_bias=True, zero=False):
-    """Return a child of `layer` that maps each position to `width` channels, all zero at first if `zero`.
+    """Returns a child of `layer` that maps each position to `width` channels; `zero` starts them at 0.
 
-    The initializer is copied: Keras draws equal values from one instance each time, and
-    theta and phi would start equal. A seed given by the user is kept, and does just that.
+    The initializer is copied, because Keras draws equal values from one instance each time, and
+    theta and phi would start equal. A seed given by the user is copied too and makes them equal.
     """
     initializer = "zeros" if zero else keras.initializers.serialize(layer.kernel_initializer)
     return keras.layers.Dense(
@@ -23,7 +23,7 @@ def projection(layer, width, name, use_bias=True, zero=False):
 
 
 def closing_norm(layer):
-    """Return the batch norm at the end of the residual branch of `layer`: gamma and beta start at 0."""
+    """Returns the batch norm at the end of the residual branch of `layer`: gamma and beta start at 0."""
     return keras.layers.BatchNormalization(
         momentum=0.9, epsilon=1e-5, gamma_initializer="zeros", dtype=layer.dtype_policy, name="norm"
     )

@@ -24,7 +24,7 @@ from keras_nonlocal.precision import at_least_float32
 from keras_nonlocal.projection import closing_norm, projection
 
 PAIRWISE = ("gaussian", "dot_product", "cosine")
-REGIONS = {  # F_theta: stride 1, the map's size; an average divides by the positions inside the map
+REGIONS = {  # F_theta has stride 1 and keeps the sides; an average counts only positions inside the map
     "convolution": None,
     "average": partial(ops.average_pool, strides=1, padding="same", data_format="channels_last"),
     "maximum": partial(ops.max_pool, strides=1, padding="same", data_format="channels_last"),
@@ -33,7 +33,7 @@ REGIONS = {  # F_theta: stride 1, the map's size; an average divides by the posi
 
 @keras.saving.register_keras_serializable("keras_nonlocal")
 class RegionNonLocal(keras.layers.Layer):
-    """Non-local block whose affinity compares a neighbourhood of each position.
+    """Non-local block whose affinity compares the neighbourhoods of positions.
 
     Huang and Bors, "Region-based Non-local Operation for Video Classification", ICPR 2020,
     arXiv 2007.09033, section III:
@@ -64,17 +64,17 @@ class RegionNonLocal(keras.layers.Layer):
         training: True makes BN use the statistics of the batch.
 
     Cost:
-        N = T*H*W positions, M keys; F_theta O(N d kt kh kw), projections O(N C d). Gaussian, cosine
-        and `relu`: O(N M d) products and memory for a tile of the [N, M] matrix. Dot product:
-        O((N + M) d^2), as p (p^T u).
+        With N = T*H*W positions and M keys, F_theta takes O(N d kt kh kw) products, the projections
+        O(N C d). Gaussian, cosine and `relu`: O(N M d) products and memory for a tile of the [N, M]
+        matrix. Dot product: O((N + M) d^2), as p (p^T u).
 
     Differs:
-        Paper and code: 3x7x7 everywhere against 3x7x7 in res3 and 3x3x3 in res4; the default
-        follows the paper. F_theta's start follows the code, Xavier uniform with the fans of its
+        The paper has 3x7x7 everywhere, the code 3x7x7 in res3 and 3x3x3 in res4; the default
+        follows the paper. F_theta's start follows the code: Xavier uniform with the fans of its
         grouped dense kernel, bound sqrt(6 / ((w + d) * kt * kh * kw)), w = d // max(d // 32, 1)
-        channels in a group; the paper gives none. Sub-sampling exists in code only, off there too.
-        The code's dot product has relu=True, the paper's formula has not. The released weights are
-        RegionNonLocal((3, 7, 7)) in res3 and RegionNonLocal((3, 3, 3)) in res4.
+        channels in a group; the paper gives none. Sub-sampling exists in the code only, where it is
+        off too. The code's dot product has relu=True, the paper's formula has no ReLU. The released
+        weights are RegionNonLocal((3, 7, 7)) in res3 and RegionNonLocal((3, 3, 3)) in res4.
         The code's frozen mask is not needed for a true depthwise kernel.
 
     Raises:
@@ -111,7 +111,7 @@ class RegionNonLocal(keras.layers.Layer):
         if relu and pairwise != "dot_product":
             raise ValueError(
                 f"{self.name}: Expected `relu` only with 'dot_product': the others have no negative weights. "
-                f"Received relu=True with {pairwise!r}. Try relu=False."
+                f"Received relu=True with {pairwise!r}. Try: relu=False."
             )
         check_bottleneck(self, channels)
         self.pairwise = pairwise
@@ -124,13 +124,13 @@ class RegionNonLocal(keras.layers.Layer):
         self.region_initializer = keras.initializers.get(region_initializer)
 
     def _check_shape(self, input_shape):
-        """Return the channels of a shape, here of what is known of it, that the block can take."""
+        """Returns the number of channels, or raises ValueError where the known sides do not fit the block."""
         channels = check_map(self, input_shape)
         check_fits(self, self.subsample or (1, 1, 1), input_shape)
         return channels
 
     def build(self, input_shape):
-        """Create the weights for inputs of this shape."""
+        """Creates the weights for inputs of this shape."""
         channels = self._check_shape(input_shape)
         width = bottleneck_width(self, channels)
         inner_shape = (*input_shape[:-1], width)
@@ -160,7 +160,7 @@ class RegionNonLocal(keras.layers.Layer):
         return keras.initializers.RandomUniform(-bound, bound)
 
     def call(self, x, training=None):
-        """Add to each position what its region gathers from all regions."""
+        """Adds to each position what its region gathers from all regions."""
         self._check_shape(x.shape)
         u = self.g(x)  # [B, ..., d]
         p = self.f_theta(u)  # [B, ..., d]
@@ -179,11 +179,11 @@ class RegionNonLocal(keras.layers.Layer):
         return (relu_aggregate if self.relu else dot_product_aggregate)(queries, keys, values)
 
     def compute_output_shape(self, input_shape):
-        """Return the input's shape."""
+        """Returns the input's shape."""
         return tuple(input_shape)
 
     def get_config(self):
-        """Return every argument of the constructor."""
+        """Returns every argument of the constructor."""
         return {
             **super().get_config(),
             "kernel_size": self.kernel_size,
@@ -199,7 +199,7 @@ class RegionNonLocal(keras.layers.Layer):
 
 
 def _normalised(p):
-    """Give each vector length 1, or leave it zero; in float32 at least, where 1e-24 is a number."""
+    """Returns each vector with length 1, or zero if it is zero; in float32 at least, which holds 1e-24."""
     p = at_least_float32(p)
     squared_length = ops.sum(ops.square(p), axis=-1, keepdims=True)  # [B, N, 1]
     return p * ops.rsqrt(ops.maximum(squared_length, 1e-24))

@@ -1,4 +1,4 @@
-"""SqueezeExcite: each channel answers to the mean of all channels."""
+"""SqueezeExcite: the means of all channels decide how much each channel is moved or scaled."""
 
 import keras
 from keras import ops
@@ -32,20 +32,20 @@ class SqueezeExcite(keras.layers.Layer):
         ratio: W_1 maps C channels to C // ratio, at least one; int, at least 1.
         mode: "add" or "multiply", as above.
         kernel_initializer: of W_1, and of W_2 where mode="multiply"; where mode="add", W_2 starts
-            at 0 and the layer as an identity. Both have biases, which start at 0.
+            at 0, so the layer starts as an identity. Both have biases, which start at 0.
 
     Call:
-        training: True makes BN use the statistics of the batch. They are over the B means alone:
-            of a batch of one clip BN lets only its beta pass.
+        training: True makes BN use the statistics of the batch. They are taken over the B means
+            alone, so for a batch of one clip BN returns only its beta.
 
     Cost:
-        One mean over the map and one sum or product with it; 2 B C^2 / ratio products.
+        One mean over the map, one sum or product with it, and 2 B C^2 / ratio products.
 
     Differs:
-        The paper's text says C // 2 for the width, its parameter counts need ratio=16: the default.
-        It gives no start; W_2 = 0 follows the last layer of its code's own gate, which is another
-        one: GlobalContext(ratio=2, norm="batch"). mode="multiply" has biases and no BN, as the
-        released SE-ResNets.
+        The text of Huang and Bors says C // 2 for the width, but their parameter counts need
+        ratio=16, the default. They give no initial weights; W_2 = 0 follows the last layer of the
+        gate in their code, which is GlobalContext(ratio=2, norm="batch"). mode="multiply" has biases
+        and no BN, as the released SE-ResNets have.
 
     Raises:
         ValueError: `ratio` below 1; an unknown `mode`; a rank other than 3, 4, 5; unknown
@@ -69,7 +69,7 @@ class SqueezeExcite(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, input_shape):
-        """Create the weights for inputs of this shape."""
+        """Creates the weights for inputs of this shape."""
         channels = check_map(self, input_shape)
         width = max(channels // self.ratio, 1)
         ones = [1] * (len(input_shape) - 2)
@@ -86,7 +86,7 @@ class SqueezeExcite(keras.layers.Layer):
         self.expand.build((None, *ones, width))
 
     def call(self, x, training=None):
-        """Add one number to each channel of a clip, or multiply it with one."""
+        """Adds an offset to each channel of a clip, or multiplies it by a gate."""
         position_axes = tuple(range(1, len(x.shape) - 1))
         mean = ops.mean(at_least_float32(x), axis=position_axes, keepdims=True)  # [B, 1, ..., C]
         s = self.reduce(ops.cast(mean, self.compute_dtype))  # [B, 1, ..., C/r]
@@ -96,11 +96,11 @@ class SqueezeExcite(keras.layers.Layer):
         return x + s if self.mode == "add" else x * ops.sigmoid(s)
 
     def compute_output_shape(self, input_shape):
-        """Return the input's shape."""
+        """Returns the input's shape."""
         return tuple(input_shape)
 
     def get_config(self):
-        """Return every argument of the constructor."""
+        """Returns every argument of the constructor."""
         return {
             **super().get_config(),
             "ratio": self.ratio,

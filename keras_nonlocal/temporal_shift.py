@@ -48,22 +48,22 @@ class TemporalShift(keras.layers.Layer):
         if not isinstance(divisor, int) or divisor < 2:
             raise ValueError(
                 f"{self.name}: Expected `divisor` to be an int of at least 2. "
-                f"Received {divisor!r}. Try 8, which moves an eighth of the channels each way."
+                f"Received {divisor!r}. Try: 8, which moves an eighth of the channels each way."
             )
         self.divisor = divisor
 
     def build(self, input_shape):
-        """Check the shape; there are no weights."""
+        """Checks the shape; there are no weights."""
         if check_map(self, input_shape, ranks=(3, 5)) < self.divisor:
             raise ValueError(
                 f"{self.name}: Expected at least `divisor` = {self.divisor} channels, or nothing moves. "
-                f"Received shape {tuple(input_shape)}. Try a smaller `divisor`."
+                f"Received shape {tuple(input_shape)}. Try: a smaller `divisor`."
             )
 
     def call(self, x):
-        """Shift the moving channels."""
+        """Shifts the moving channels."""
         part = x.shape[-1] // self.divisor
-        # Split, not slices: the gradient is then one concatenation instead of three padded sums.
+        # The gradient of a split is one concatenation; that of slices would be three padded sums.
         from_next, from_previous, still = ops.split(x, [part, 2 * part], axis=-1)
         other_axes = [(0, 0)] * (len(x.shape) - 2)
         from_next = ops.pad(from_next[:, 1:], [(0, 0), (0, 1), *other_axes])
@@ -71,9 +71,9 @@ class TemporalShift(keras.layers.Layer):
         return ops.concatenate([from_next, from_previous, still], axis=-1)
 
     def compute_output_shape(self, input_shape):
-        """Return the input's shape."""
+        """Returns the input's shape."""
         return tuple(input_shape)
 
     def get_config(self):
-        """Return every argument of the constructor."""
+        """Returns every argument of the constructor."""
         return {**super().get_config(), "divisor": self.divisor}

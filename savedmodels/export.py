@@ -6,7 +6,6 @@ python -m savedmodels.export --workdir=RUN [--output=DIR]
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,8 +16,9 @@ import tensorflow as tf
 
 import keras_nonlocal  # noqa: F401 - registers the layers by which model.keras is read.
 from savedmodels.signatures import classify
+from savedmodels.whole_directory import whole_directory
 
-# Runs in a process of its own, in which importing Keras is an error.
+# This runs in a process of its own, in which importing Keras is an error.
 _RELOAD = """
 import sys
 sys.modules["keras"] = None
@@ -54,35 +54,22 @@ def export(workdir, output):
         if not os.path.isfile(os.path.join(workdir, name)):
             raise FileNotFoundError(
                 f"Expected a finished run with {name} in {workdir!r}. Received a directory without it. "
-                "Try: --workdir=DIR of a run of train.kinetics that has ended."
+                "Try: --workdir=DIR of a run of `python -m train` that has ended."
             )
-    if os.path.exists(output):
-        raise FileExistsError(
-            f"Expected a new directory to export to. Received {output!r}, which exists. Try: --output=OTHER, "
-            "for TF Serving the next version number."
-        )
-    model = keras.saving.load_model(os.path.join(workdir, "model.keras"), compile=False)
-    with open(os.path.join(workdir, "serving.json"), encoding="utf-8") as file:
-        serving = json.load(file)
-    signature = classify(model, serving)
-    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
-    partial = tempfile.mkdtemp(prefix=".partial-", dir=os.path.dirname(os.path.abspath(output)))
-    try:
+    with whole_directory(output) as partial:
+        model = keras.saving.load_model(os.path.join(workdir, "model.keras"), compile=False)
+        with open(os.path.join(workdir, "serving.json"), encoding="utf-8") as file:
+            serving = json.load(file)
+        signature = classify(model, serving)
         archive = keras.export.ExportArchive()
         archive.track(model)
         archive.add_endpoint("serving_default", signature)
         archive.write_out(partial, verbose=False)
-        difference = _verify(partial, signature, serving)
-        os.chmod(partial, 0o755)
-        os.rename(partial, output)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return difference
+        return _verify(partial, signature, serving)
 
 
 def _verify(directory, signature, serving):
-    """Compares the live signature with the one that a process without Keras loads."""
+    """Returns the difference between the live signature and the one that a process without Keras loads."""
     shape = (2, serving["frames"], serving["size"] + 5, serving["size"] * 2, 3)
     clip = np.random.default_rng(0).integers(256, size=shape).astype(np.uint8)
     with tempfile.TemporaryDirectory() as scratch:
@@ -96,7 +83,8 @@ def _verify(directory, signature, serving):
         )
         if process.returncode:
             raise RuntimeError(
-                "Expected the SavedModel to load and run without Keras. Received:\n" + process.stderr[-2000:]
+                "Expected the SavedModel to load and run without Keras. Received:\n"
+                f"{process.stderr[-2000:]}\nTry: layers that consist of operations of TensorFlow."
             )
         reloaded = np.load(received)
     difference = float(np.abs(signature(tf.constant(clip))["probabilities"].numpy() - reloaded).max())
@@ -111,7 +99,7 @@ def _verify(directory, signature, serving):
 def main(arguments=None):
     """Parses the command line and exports."""
     parser = argparse.ArgumentParser(prog="python -m savedmodels.export", description=__doc__.split("\n")[0])
-    parser.add_argument("--workdir", required=True, help="directory of a run of train.kinetics")
+    parser.add_argument("--workdir", required=True, help="directory of a run of `python -m train`")
     parser.add_argument("--output", help="directory of the SavedModel (default WORKDIR/savedmodel/1)")
     options = parser.parse_args(arguments)
     output = options.output or os.path.join(options.workdir, "savedmodel", "1")

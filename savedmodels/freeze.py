@@ -2,20 +2,19 @@
 
 python -m savedmodels.freeze --savedmodel=DIR --output=DIR
 
-TensorFlow joins a convolution of constants with the bias, sum and ReLU behind it, but not across the reshapes
-by which `keras_nonlocal.FrameWise` makes frames into samples, nor across the casts of a batch norm in
+TensorFlow fuses a convolution of constants with the bias, sum and ReLU behind it, but not across the reshapes
+by which `keras_nonlocal.FrameWise` folds frames into the batch, nor across the casts of a batch norm in
 bfloat16. Here a Conv2D of frames becomes the Conv3D of the clip with a kernel of one frame, and the norm's
-scale goes into the kernel, in the norm's dtype. The numbers are the same up to rounding.
+scale is multiplied into the kernel, in the norm's dtype. The outputs are the same up to rounding.
 """
 
 import argparse
-import os
-import shutil
 import sys
-import tempfile
 
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from savedmodels.whole_directory import whole_directory
 
 _SIGNATURE = "serving_default"
 
@@ -30,7 +29,7 @@ def freeze(directory, output):
         output: Directory to write, with the same signature. It appears whole, or not at all.
 
     Returns:
-        The number of rewritten convolutions.
+        How many convolutions were rewritten.
 
     Raises:
         FileNotFoundError: `directory` is no SavedModel.
@@ -42,18 +41,18 @@ def freeze(directory, output):
             f"Expected the directory of a SavedModel. Received {directory!r}. "
             "Try: python -m savedmodels.export --workdir=RUN, which writes RUN/savedmodel/1."
         )
-    if os.path.exists(output):
-        raise FileExistsError(
-            f"Expected a new directory to write to. Received {output!r}, which exists. Try: --output=OTHER, "
-            "for TF Serving the next version number."
-        )
-    loaded = tf.saved_model.load(directory)
-    if _SIGNATURE not in loaded.signatures:
-        raise ValueError(
-            f"Expected a signature {_SIGNATURE!r}. Received {sorted(loaded.signatures)} in {directory!r}. "
-            "Try: python -m savedmodels.export, which writes it."
-        )
-    signature = loaded.signatures[_SIGNATURE]
+    with whole_directory(output) as partial:
+        loaded = tf.saved_model.load(directory)
+        if _SIGNATURE not in loaded.signatures:
+            raise ValueError(
+                f"Expected a signature {_SIGNATURE!r}. Received {sorted(loaded.signatures)} in "
+                f"{directory!r}. Try: python -m savedmodels.export, which writes it."
+            )
+        return _write_frozen(loaded.signatures[_SIGNATURE], partial)
+
+
+def _write_frozen(signature, directory):
+    """Writes a signature with constants for variables and returns how many convolutions were rewritten."""
     constant = convert_variables_to_constants_v2(signature)
     with constant.graph.as_default():
         replacements = _replacements(constant.graph)
@@ -63,19 +62,19 @@ def freeze(directory, output):
             _pass_on(node, replacements[node.name])
     names = sorted(signature.structured_outputs)
     outputs = {name: tensor.name for name, tensor in zip(names, constant.outputs, strict=True)}
-    _write(graph_def, [tensor.name for tensor in constant.inputs], outputs, output)
+    _write(graph_def, [tensor.name for tensor in constant.inputs], outputs, directory)
     return len(replacements)
 
 
 def _replacements(graph):
-    """Adds the convolutions that fuse to a graph: {name of an operation: tensor that equals its output}."""
+    """Adds the convolutions that fuse to a graph, and returns {operation's name: tensor for its output}."""
     convolutions = [operation for operation in graph.get_operations() if operation.type == "Conv2D"]
     pairs = filter(None, map(_replacement, convolutions))
     return {last.name: tensor for last, tensor in pairs}
 
 
 def _replacement(conv):
-    """The last operation of those that one convolution can stand for, and its output; or None."""
+    """Returns the last operation that one convolution can replace, and the new output; or None."""
     padding, layout = (conv.get_attr(name).decode() for name in ("padding", "data_format"))
     if padding == "EXPLICIT" or layout != "NHWC" or set(conv.get_attr("dilations")) != {1}:
         return None
@@ -89,7 +88,7 @@ def _replacement(conv):
         return None
     if norm:
         scale, offset, last = norm
-        weights = kernel.op.inputs[0] if kernel.op.type == "Cast" else kernel  # before they were rounded
+        weights = kernel.op.inputs[0] if kernel.op.type == "Cast" else kernel  # before rounding
         kernel = tf.cast(tf.cast(weights, scale.dtype) * scale, kernel.dtype)
     if convolve is tf.nn.conv3d:
         kernel = kernel[None]  # [1, h, w, in, out]
@@ -98,7 +97,7 @@ def _replacement(conv):
 
 
 def _is_frame_wise(fold, conv, unfold):
-    """Whether a dense convolution stands between [B, T, H, W, C] -> [B*T, H, W, C] and the way back."""
+    """Returns whether a dense convolution is between [B, T, H, W, C] -> [B*T, H, W, C] and its inverse."""
     if fold.type != "Reshape" or conv.inputs[1].shape[2] != conv.inputs[0].shape[-1]:
         return False
     before, after = fold.inputs[0].shape, unfold.outputs[0].shape
@@ -109,7 +108,7 @@ def _is_frame_wise(fold, conv, unfold):
 
 
 def _norm_after(operation, channels):
-    """The scale, the offset and the last operation of x * scale + offset, in float32 or in casts to it."""
+    """Returns the scale, offset and last operation of x * scale + offset, which may be between casts."""
     cast = _only_reader(operation, "Cast")
     product = _only_reader(cast or operation, "Mul")
     total = product and _only_reader(product, "AddV2")
@@ -133,7 +132,7 @@ def _other_input(operation, known):
 
 
 def _pass_on(node, tensor):
-    """Makes a node of a graph hand on a tensor."""
+    """Turns a node of a graph into the identity of a tensor."""
     node.op = "Identity"
     node.input[:] = [tensor.name]
     node.attr.clear()
@@ -141,24 +140,15 @@ def _pass_on(node, tensor):
 
 
 def _write(graph_def, inputs, outputs, directory):
-    """Writes a graph as a SavedModel; its nodes that no output needs are left out."""
+    """Writes a graph as a SavedModel, without the nodes that no output needs."""
     imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=""), [])
     tensor = imported.graph.get_tensor_by_name
     signature = imported.prune(
         [tensor(name) for name in inputs], {key: tensor(name) for key, name in outputs.items()}
     )
-    parent = os.path.dirname(os.path.abspath(directory))
-    os.makedirs(parent, exist_ok=True)
-    partial = tempfile.mkdtemp(prefix=".partial-", dir=parent)
-    try:
-        # The gradients of the blocks' own reach into the graph that this one was made from.
-        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        tf.saved_model.save(tf.Module(), partial, signatures={_SIGNATURE: signature}, options=options)
-        os.chmod(partial, 0o755)
-        os.rename(partial, directory)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    # The blocks' custom gradients refer to the graph that this one was made from, and are left out.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(tf.Module(), directory, signatures={_SIGNATURE: signature}, options=options)
 
 
 def main(arguments=None):

@@ -15,7 +15,7 @@ def preprocess(clip, size, mean, std):
         clip: uint8 [B, T, H, W, 3], RGB; any H and W.
         size: Side of the square in pixels.
         mean: Three channel means, in grey levels of 0-255.
-        std: Three channel deviations, likewise.
+        std: Three channel standard deviations, in the same unit.
 
     Returns:
         float32 [B, T, size, size, 3].
@@ -53,7 +53,7 @@ def classify(model, serving):
     if model.output_shape[-1] != len(serving["classes"]):
         raise ValueError(
             f"Expected a model of {len(serving['classes'])} classes, as serving.json names. Received one of "
-            f"{model.output_shape[-1]}. Try: export the model.keras and serving.json of one run."
+            f"{model.output_shape[-1]}. Try: model.keras and serving.json of the same run."
         )
 
     @tf.function(

@@ -121,9 +121,9 @@ def test_in_a_network(make_block):
     [
         (
             {"channel": SqueezeExcite},
-            "`channel` to be a keras.layers.Layer.*Received <class.*Try an instance",
+            "`channel` to be a keras.layers.Layer.*Received <class.*Try: an instance",
         ),
-        ({"region": "rnl"}, "`region` to be a keras.layers.Layer.*Received 'rnl'.*Try an instance"),
+        ({"region": "rnl"}, "`region` to be a keras.layers.Layer.*Received 'rnl'.*Try: an instance"),
     ],
 )
 def test_wrong_arguments_name_what_came_and_the_remedy(arguments, words):
@@ -133,5 +133,5 @@ def test_wrong_arguments_name_what_came_and_the_remedy(arguments, words):
 
 def test_one_layer_twice_is_refused():
     layer = SqueezeExcite(name="both")
-    with pytest.raises(ValueError, match=r"odd_one: Expected two layers.*Received both as.*Try a second"):
+    with pytest.raises(ValueError, match=r"odd_one: Expected two layers.*Received both as.*Try: a second"):
         AttentionChain(layer, layer, name="odd_one")

@@ -245,7 +245,7 @@ def test_start_is_he_normal_over_the_fan_out_and_no_identity():
         ({"matrix_size": 6}, "`matrix_size`.*at least 7.*Received 6"),
         ({"matrix_size": "tight"}, "`matrix_size`.*at least 7.*Received 'tight'"),
         ({"matrix_size": 8, "transform": "full_resolution"}, "no `matrix_size`.*Received 8.*=None"),
-        ({"channels": 0}, "`channels`.*Received 0.*Try None"),
+        ({"channels": 0}, "`channels`.*Received 0.*Try: None"),
         ({"dropout": 1.0}, "`dropout`.*Received 1.0.*Try"),
         ({"dropout": None}, "`dropout`.*Received None.*Try"),
     ],
@@ -258,7 +258,7 @@ def test_wrong_arguments_name_what_came_and_the_remedy(arguments, words):
 @pytest.mark.parametrize(
     ("arguments", "shape", "words"),
     [
-        ({}, (None, 8, 28, 30, 16), r"multiples of \(4, 7, 7\).*28, 30, 16\).*Try sides such as 14"),
+        ({}, (None, 8, 28, 30, 16), r"multiples of \(4, 7, 7\).*28, 30, 16\).*Try: sides such as 14"),
         ({}, (None, 6, 28, 28, 16), r"multiples of \(4, 7, 7\).*\(None, 6,.*temporal_groups=0"),
         ({}, (None, None, 16, 16), r"multiples of \(7, 7\).*\(None, None, 16, 16\)"),
         ({}, (None, 16, None, 16), r"multiples of \(7, 7\).*\(None, 16, None, 16\)"),

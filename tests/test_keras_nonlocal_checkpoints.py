@@ -435,23 +435,23 @@ def with_value(key, value):
 REFUSED = {
     "missing": (
         without("layer1.0.bn1.bias", "layer4.1.bn2.running_var"),
-        "Received no tensor for res2_0_norm1/beta, res5_1_norm2/moving_variance. Try the depth",
+        "Received no tensor for res2_0_norm1/beta, res5_1_norm2/moving_variance. Try: the depth",
     ),
     "left over": (
         lambda tensors: tensors | {f"aux.{i}.weight": np.ones(3) for i in range(5)},
-        r"Received no variable for aux.0.weight, aux.1.weight, aux.2.weight and 2 more. Try the depth",
+        r"Received no variable for aux.0.weight, aux.1.weight, aux.2.weight and 2 more. Try: the depth",
     ),
     "no such block": (with_value("layer3.9.bn1.bias", np.ones(3)), "no variable for layer3.9.bn1.bias. Try"),
     "no such leaf": (with_value("conv1.scale", np.ones(3)), "no variable for conv1.scale. Try"),
     "another shape": (
         with_value("layer2.0.conv1.weight", np.ones((128, 64, 1, 1))),
-        r"layer2.0.conv1.weight \[128, 64, 1, 1\] for res3_0_conv1/kernel \[3, 3, 64, 128\]. Try the depth",
+        r"layer2.0.conv1.weight \[128, 64, 1, 1\] for res3_0_conv1/kernel \[3, 3, 64, 128\]. Try: the depth",
     ),
     "other classes": (
         with_value("fc.weight", np.ones((9, 512))),
         r"fc.weight \[9, 512\].*Try.* ignore_head=True",
     ),
-    "no head": (without("fc.weight", "fc.bias"), "no tensor for fc/bias, fc/kernel. Try ignore_head=True"),
+    "no head": (without("fc.weight", "fc.bias"), "no tensor for fc/bias, fc/kernel. Try: ignore_head=True"),
     "twice": (
         with_value("module.bn1.bias", np.ones(64)),
         r"two for one: bn1.bias and module.bn1.bias. Try",
@@ -464,7 +464,7 @@ REFUSED = {
     "text": (with_value("bn1.bias", ["a"] * 64), r"bn1.bias \[64\] for stem_norm/beta \[64\]. Try"),
     "another format": (
         lambda tensors: renamed(tensors, *TO_TSM),
-        "Try format='rnl' or 'tsm', which knows 102 of the 102 names",
+        "Try: format='rnl' or 'tsm', which knows 102 of the 102 names",
     ),
 }
 
@@ -502,14 +502,14 @@ def test_a_head_of_other_classes_is_left_out(tensors):
     assert report.kept == ("fc/bias", "fc/kernel") and {"fc.bias", "fc.weight"} < set(report.dropped)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.get_layer("fc").kernel), before)
     headless = ImageResNet(18, include_top=False, input_shape=(32, 32, 3))
-    with pytest.raises(CheckpointError, match=r"no variable for fc.weight, fc.bias. Try ignore_head=True"):
+    with pytest.raises(CheckpointError, match=r"no variable for fc.weight, fc.bias. Try: ignore_head=True"):
         load(headless, tensors, "torchvision")
     assert load(headless, tensors, "torchvision", ignore_head=True).kept == ()
 
 
 def test_missing_blocks_are_left_out_whole_or_not_at_all(video_network, tensors):
     with pytest.raises(
-        CheckpointError, match=r"no tensor for res3_0_block/.* and 9 more. Try allow_missing_blocks"
+        CheckpointError, match=r"no tensor for res3_0_block/.* and 9 more. Try: allow_missing_blocks"
     ):
         load(video_network, tensors, "torchvision")
     report = load(video_network, tensors, "torchvision", allow_missing_blocks=True)
@@ -567,7 +567,7 @@ def test_files_of_keras_applications(ending, application, keras_network, tmp_pat
     if ending == "keras":
         return
     other = ImageResNet(50, topology="keras", num_classes=3)
-    with pytest.raises(CheckpointError, match=r"Keras refuses: [^\n]*Try ignore_head=True"):
+    with pytest.raises(CheckpointError, match=r"Keras refuses: [^\n]*Try: ignore_head=True"):
         load(other, path, "keras_applications")
     report = load(other, path, "keras_applications", ignore_head=True)
     assert report.kept == ("fc/bias", "fc/kernel")
@@ -576,7 +576,7 @@ def test_files_of_keras_applications(ending, application, keras_network, tmp_pat
 
 def test_networks_that_keras_applications_has_not(application, tmp_path):
     with pytest.raises(
-        CheckpointError, match=r"stride on convolution 1 .*on convolution 2. Try topology='keras'"
+        CheckpointError, match=r"stride on convolution 1 .*on convolution 2. Try: topology='keras'"
     ):
         load(ImageResNet(50, num_classes=7), application, "keras_applications")
     path = tmp_path / "resnet.h5"

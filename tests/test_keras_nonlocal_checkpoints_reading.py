@@ -227,7 +227,7 @@ def refusal(read, path, **options):
     assert len(text) < 1000 + len(str(path))
     assert text.startswith(f"{os.fspath(path)!r}: Expected ")
     assert "Received " in text
-    assert "Try " in text
+    assert "Try: " in text
     return text
 
 

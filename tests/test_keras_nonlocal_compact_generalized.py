@@ -157,14 +157,14 @@ def test_parameters_added(shape, arguments, parameters):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"groups": 0}, "`groups`.*at least 1.*Received 0.*Try groups=1"),
+        ({"groups": 0}, "`groups`.*at least 1.*Received 0.*Try: groups=1"),
         ({"pairwise": "gaussian"}, "`pairwise`.*'dot_product', 'gaussian_rbf'.*Received 'gaussian'"),
-        ({"order": 0}, "`order`.*at least 1.*Received 0.*Try order=1"),
-        ({"order": 2.5}, "`order`.*Received 2.5.*Try order=1"),
-        ({"gamma": 0}, "`gamma`.*above 0.*Received 0.*Try 1e-4"),
-        ({"gamma": "wide"}, "`gamma`.*Received 'wide'.*Try 1e-4"),
-        ({"channels": 0}, "`channels`.*Received 0.*Try None"),
-        ({"norm": "layer"}, "`norm`.*'batch', 'group', None.*Received 'layer'.*Try 'batch'"),
+        ({"order": 0}, "`order`.*at least 1.*Received 0.*Try: order=1"),
+        ({"order": 2.5}, "`order`.*Received 2.5.*Try: order=1"),
+        ({"gamma": 0}, "`gamma`.*above 0.*Received 0.*Try: 1e-4"),
+        ({"gamma": "wide"}, "`gamma`.*Received 'wide'.*Try: 1e-4"),
+        ({"channels": 0}, "`channels`.*Received 0.*Try: None"),
+        ({"norm": "layer"}, "`norm`.*'batch', 'group', None.*Received 'layer'.*Try: 'batch'"),
     ],
 )
 def test_wrong_arguments_name_what_came_and_the_remedy(arguments, words):
@@ -175,8 +175,8 @@ def test_wrong_arguments_name_what_came_and_the_remedy(arguments, words):
 @pytest.mark.parametrize(
     ("arguments", "channels", "words"),
     [
-        ({"groups": 8}, 24, "divide the 12 channels.*Received groups=8.*Try groups=6"),
-        ({"groups": 4, "channels": 8}, 10, "divide the 10 channels.*Received groups=4.*Try groups=5"),
+        ({"groups": 8}, 24, "divide the 12 channels.*Received groups=8.*Try: groups=6"),
+        ({"groups": 4, "channels": 8}, 10, "divide the 10 channels.*Received groups=4.*Try: groups=5"),
         (
             {"groups": 4, "channels": 8, "grouped_out": False, "norm": "group"},
             10,

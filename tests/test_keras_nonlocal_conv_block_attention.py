@@ -93,7 +93,7 @@ def test_float64_stays_float64():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"ratio": True}, "`ratio`.*Received True.*Try ratio=1"),
+        ({"ratio": True}, "`ratio`.*Received True.*Try: ratio=1"),
         ({"kernel_size": (7, 6, 7)}, r"odd kernel sides.*Received kernel_size=\(7, 6, 7\).*Try"),
         ({"kernel_size": (7, 7)}, r"`kernel_size`.*Received \(7, 7\).*Try"),
     ],

@@ -87,10 +87,10 @@ def test_few_channels():
     layer = GlobalContext(norm="batch")
     layer.build((None, 5, 6))
     assert tuple(layer.reduce.kernel.shape) == (6, 1)
-    words = r"small: Expected C // ratio of at least 2.*Received 31 channels and ratio=16.*Try ratio=15 or"
+    words = r"small: Expected C // ratio of at least 2.*Received 31 channels and ratio=16.*Try: ratio=15 or"
     with pytest.raises(ValueError, match=words):
         GlobalContext(name="small").build((None, 5, 31))
-    with pytest.raises(ValueError, match=r"Received 1 channels and ratio=1\. Try norm='batch'\."):
+    with pytest.raises(ValueError, match=r"Received 1 channels and ratio=1\. Try: norm='batch'\."):
         GlobalContext(ratio=1).build((None, 5, 1))
 
 
@@ -108,8 +108,8 @@ def test_float64_stays_float64():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"ratio": 0}, "`ratio`.*Received 0.*Try ratio=1"),
-        ({"norm": "group"}, "`norm`.*'layer', 'batch'.*Received 'group'.*Try 'layer'"),
+        ({"ratio": 0}, "`ratio`.*Received 0.*Try: ratio=1"),
+        ({"norm": "group"}, "`norm`.*'layer', 'batch'.*Received 'group'.*Try: 'layer'"),
     ],
 )
 def test_wrong_arguments_name_what_came_and_the_remedy(arguments, words):

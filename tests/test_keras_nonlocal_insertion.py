@@ -205,10 +205,10 @@ SAME = NonLocal(name="same")
 @pytest.mark.parametrize(
     ("after", "words"),
     [
-        ({"relu_c": NonLocal}, "a layer of odd .*Received 'relu_c'. Try 'relu_[ab]' or 'relu_[ab]'"),
-        ({"conv": NonLocal}, "Received 'conv'. Try a name that model.summary"),
+        ({"relu_c": NonLocal}, "a layer of odd .*Received 'relu_c'. Try: 'relu_[ab]' or 'relu_[ab]'"),
+        ({"conv": NonLocal}, "Received 'conv'. Try: a name that model.summary"),
         ({"images": NonLocal}, "that is not an input. Received 'images'. Try"),
-        ({"deep": NonLocal}, r"Received 'deep'. Try model.get_layer\('inner'\), which holds it"),
+        ({"deep": NonLocal}, r"Received 'deep'. Try: model.get_layer\('inner'\), which holds it"),
         ({"twice": NonLocal}, "called once.*Received 'twice', called again. Try"),
         ({"halves": NonLocal}, "one tensor. Received 'halves', which returns several. Try"),
         (
@@ -238,6 +238,6 @@ def test_wrong_places_and_blocks_name_what_came_and_the_remedy(after, words):
 )
 def test_what_is_no_graph_is_refused(model):
     with pytest.raises(
-        ValueError, match=r"Expected a functional .*Received <.*wrong.*Try .*build\(input_shape\)"
+        ValueError, match=r"Expected a functional .*Received <.*wrong.*Try: .*build\(input_shape\)"
     ):
         insert_blocks(model, {"dense": NonLocal})

@@ -122,7 +122,7 @@ def test_a_window_larger_than_the_map_is_refused():
         ({"pairwise": "cosine"}, "`pairwise`.*'embedded_gaussian'.*Received 'cosine'"),
         ({"pool_order": "both"}, "`pool_order`.*'after', 'before'.*Received 'both'"),
         ({"reach": "frame"}, "`reach`.*'spacetime', 'space', 'time'.*Received 'frame'"),
-        ({"channels": 0}, "`channels`.*Received 0.*Try None"),
+        ({"channels": 0}, "`channels`.*Received 0.*Try: None"),
         ({"subsample": (2, 2)}, r"`subsample`.*Received \(2, 2\).*Try"),
         ({"window_frames": 0}, "`window_frames`.*Received 0"),
         (

@@ -102,7 +102,7 @@ def test_the_bilinear_block_is_that_of_the_released_video_code():
     [
         ("Nonlocal", "Nonlocal is no block"),
         ("NonLocal(pairwize='x')", "pairwize"),
-        ("NonLocal(pairwise='x')", "`pairwise` to be one of.*Try 'embedded_gaussian'"),
+        ("NonLocal(pairwise='x')", "`pairwise` to be one of.*Try: 'embedded_gaussian'"),
         ("NonLocal('gaussian')", "arguments that are not keywords"),
         ("NonLocal(scaled=True, scaled=False)", "not keywords, each once"),
         ("NonLocal(**{'scaled': True})", "not keywords"),

@@ -73,7 +73,7 @@ def test_images_use_the_last_two_entries_and_sequences_the_last():
         ({"pairwise": "embedded_gaussian"}, "`pairwise`.*'gaussian'.*Received 'embedded_gaussian'"),
         ({"kernel_size": (3, 6, 7)}, r"odd kernel sides.*Received kernel_size=\(3, 6, 7\).*Try"),
         ({"kernel_size": (3, 7)}, r"`kernel_size`.*Received \(3, 7\).*Try"),
-        ({"channels": -1}, "`channels`.*Received -1.*Try None"),
+        ({"channels": -1}, "`channels`.*Received -1.*Try: None"),
         ({"region": "median"}, "`region`.*'convolution', 'average', 'maximum'.*Received 'median'"),
         ({"relu": True}, "`relu` only with 'dot_product'.*Received relu=True with 'gaussian'.*Try"),
     ],

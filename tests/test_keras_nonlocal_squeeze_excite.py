@@ -84,9 +84,9 @@ def test_float64_stays_float64():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"ratio": 0}, "`ratio`.*Received 0.*Try ratio=1"),
+        ({"ratio": 0}, "`ratio`.*Received 0.*Try: ratio=1"),
         ({"ratio": 0.25}, "`ratio`.*Received 0.25.*Try"),
-        ({"mode": "gate"}, "`mode`.*'add', 'multiply'.*Received 'gate'.*Try 'add'"),
+        ({"mode": "gate"}, "`mode`.*'add', 'multiply'.*Received 'gate'.*Try: 'add'"),
     ],
 )
 def test_wrong_arguments_name_what_came_and_the_remedy(arguments, words):

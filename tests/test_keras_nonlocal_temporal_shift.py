@@ -36,7 +36,7 @@ def test_a_single_frame_loses_its_moving_channels():
 
 @pytest.mark.parametrize("divisor", [1, 0, 2.0])
 def test_wrong_divisors_are_refused(divisor):
-    with pytest.raises(ValueError, match=r"odd_one: Expected `divisor`.*Received .*Try 8"):
+    with pytest.raises(ValueError, match=r"odd_one: Expected `divisor`.*Received .*Try: 8"):
         TemporalShift(divisor, name="odd_one")
 
 

@@ -156,7 +156,7 @@ FAILS = {
         r"ends in .weights.h5.*Received 'w.h5'.*Try: --output=w.weights.h5",
     ),
     "no such source": (["--source=none.pth"], "No such file .*none.pth"),
-    "what does not fit": ([], "Received no tensor for res3_0_block/.*Try allow_missing_blocks"),
+    "what does not fit": ([], "Received no tensor for res3_0_block/.*Try: allow_missing_blocks"),
     "no such block": (["--block=NonLocl"], "NonLocl"),
     "no such place": (["--blocks=res3_7"], "res3 from 0 to 1"),
     "no such flag file": (["--flagfile=none.flags"], "No such file .*none.flags"),

@@ -1,6 +1,6 @@
 """Weights of other libraries: `load` sets every variable of a model from a foreign checkpoint.
 
-One module per format says which name there is which variable here; `names` and `layout` say how.
+Each format has a module that maps its names to our variables; `names` and `layout` do the rest.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class Report(NamedTuple):
 
     sha256: of the source file, hexadecimal; None for weights that came in memory.
     loaded: paths of the variables that were set.
-    dropped: names in the source that nothing was made of: momentum, counters, an ignored head.
+    dropped: names in the source that were not used: momentum, counters, an ignored head.
     kept: paths of the variables that keep their values.
     """
 
@@ -57,28 +57,28 @@ class Report(NamedTuple):
 
 
 def load(model, source, format, ignore_head=False, allow_missing_blocks=False, reverse_channels=False):
-    """Set the variables of a model from a checkpoint of another library: all of them, or none.
+    """Sets the variables of a model from a checkpoint of another library: all of them, or none.
 
     Args:
         model: a network of `VideoResNet` or `ImageResNet` with the depth, temporal kind, topology and
             blocks of the checkpoint. Kernels of images are inflated where its kernels span time.
-        source: path of a file, or what would be in it: a dict of arrays by their names there, or for
-            "keras_applications" the keras.Model. Files are read without executing anything.
-        format: a key of `FORMATS`: whose names they are.
-        ignore_head: leave the classifier as it is, for another number of classes.
-        allow_missing_blocks: leave a block as it is where the source has nothing of it, for a trunk
-            into a network with blocks.
-        reverse_channels: reverse the input channels of the first kernel: weights that were trained on
-            BGR, as those of keras.applications, then take RGB.
+        source: path of a file, or its contents: a dict of arrays by name, or for "keras_applications"
+            the keras.Model. Files are read without executing anything.
+        format: a key of `FORMATS`, the library that the names come from.
+        ignore_head: True leaves the classifier as it is, for another number of classes.
+        allow_missing_blocks: True leaves a block as it is where the source has no tensor of it, so that
+            a trunk can be loaded into a network with blocks.
+        reverse_channels: True reverses the input channels of the first kernel: weights that were
+            trained on BGR, as those of keras.applications, then take RGB.
 
     Returns:
         A `Report`.
 
     Raises:
         ValueError: an unknown format.
-        CheckpointError: a ValueError; a file that cannot be read, a variable without a tensor, a
-            tensor without a variable, two for one, shapes that do not fit, numbers that are not
-            finite. The model is then as it was.
+        CheckpointError: a kind of ValueError; a file that cannot be read, a variable without a tensor,
+            a tensor without a variable, two tensors for one variable, shapes that do not fit, values
+            that are not finite. The model is then as it was.
         OSError: no such file.
 
     Example:
@@ -90,7 +90,7 @@ def load(model, source, format, ignore_head=False, allow_missing_blocks=False, r
     """
     if format not in FORMATS:
         raise ValueError(
-            f"load: Expected `format` to be one of {', '.join(FORMATS)}. Received {format!r}. Try 'tsm'."
+            f"load: Expected `format` to be one of {', '.join(FORMATS)}. Received {format!r}. Try: 'tsm'."
         )
     form = FORMATS[format]
     variables = _variables(model)
@@ -110,17 +110,18 @@ def load(model, source, format, ignore_head=False, allow_missing_blocks=False, r
     if reverse_channels:
         values["stem_conv/kernel"] = values["stem_conv/kernel"][..., ::-1, :]  # [*k, I, O]
     for path, value in values.items():
-        variables[path].assign(np.array(value))  # a copy: the source may be a read-only view of a file
+        variables[path].assign(np.array(value))  # a copy, as the source may be a read-only view of a file
     return Report(sha256, tuple(sorted(values)), tuple(sorted(dropped)), tuple(sorted(kept)))
 
 
 def _variables(model):
-    """The variables of a model by their paths; kernels with and without time under one name."""
+    """Returns the variables of a model by path; kernels with and without time have the same path."""
     variables = {variable.path.replace("/conv/", "/"): variable for variable in model.weights}
     if len(variables) < len(model.weights):
         raise ValueError(
             f"load: Expected a path of its own for each of the {len(model.weights)} variables. "
-            f"Received {model.name} with {len(variables)} paths. Try a network of VideoResNet or ImageResNet."
+            f"Received {model.name} with {len(variables)} paths. "
+            "Try: a network of VideoResNet or ImageResNet."
         )
     return variables
 
@@ -130,7 +131,7 @@ def _shapes(variables, kept):
 
 
 def _read(source, form, shapes):
-    """Return the arrays of a source by name, and the sha256 of its file."""
+    """Returns the arrays of a source by name, and the sha256 of its file."""
     if isinstance(source, keras.Model):
         return {v.path: keras.ops.convert_to_numpy(v) for v in source.weights}, None
     sha256 = None
@@ -142,19 +143,19 @@ def _read(source, form, shapes):
 
 
 def _array(value):
-    """An array; of anything that is none, one that nothing is made of."""
+    """Returns an array; what is no array becomes one of objects, which fits no variable."""
     return np.asarray(value, None if hasattr(value, "__array__") else object)
 
 
 def _missing_blocks(variables, found):
-    """Return the paths in those blocks of which nothing was found."""
+    """Returns the paths of the variables in blocks that the source has no tensor of."""
     present = {path.split("/")[0] for path in found if path}
     layers = {path: path.split("/")[0] for path in variables}
     return {path for path, layer in layers.items() if layer.endswith("_block") and layer not in present}
 
 
 def _check_places(form, paths, shapes):
-    """Raise CheckpointError unless names and variables are one to one."""
+    """Raises CheckpointError unless each variable has one tensor and each tensor a variable."""
     names = {}
     for name, path in paths.items():
         names.setdefault(path, []).append(name)
@@ -162,7 +163,7 @@ def _check_places(form, paths, shapes):
     if twice:
         raise CheckpointError(
             f"Expected one tensor for each variable. Received two for one: {_few(twice)}. "
-            "Try a file with the weights of one model."
+            "Try: a file with the weights of one model."
         )
     missing = sorted(shapes.keys() - names.keys())
     left_over = [name for name, path in paths.items() if path not in shapes]
@@ -171,12 +172,12 @@ def _check_places(form, paths, shapes):
         received = " and ".join(f"{words} {_few(items)}" for words, items in lacks.items() if items)
         raise CheckpointError(
             "Expected a tensor for each variable and a variable for each tensor. "
-            f"Received {received}. Try {_remedy(form, paths, missing, left_over)}."
+            f"Received {received}. Try: {_remedy(form, paths, missing, left_over)}."
         )
 
 
 def _remedy(form, paths, missing, left_over):
-    """What may be meant, where variables are missing or tensors left over."""
+    """Returns what to try where variables have no tensor or tensors no variable."""
     knows = {name: sum(map(bool, rename(other, paths).values())) for name, other in FORMATS.items()}
     most = max(knows.values())
     if most > sum(map(bool, paths.values())):
@@ -190,7 +191,7 @@ def _remedy(form, paths, missing, left_over):
 
 
 def _check_stride(model, form):
-    """Raise CheckpointError where the stride is elsewhere: all would fit, and give other numbers."""
+    """Raises CheckpointError where the stride is elsewhere: all shapes would fit, but the outputs differ."""
     layers = {layer.name: getattr(layer, "layer", layer) for layer in model.layers}
     if form.strided_conv is None or "res3_0_conv3" not in layers:
         return
@@ -198,12 +199,12 @@ def _check_stride(model, form):
     if strided != form.strided_conv:
         raise CheckpointError(
             f"Expected the stride on convolution {form.strided_conv} of a bottleneck, as in the source. "
-            f"Received {model.name}, which has it on convolution {strided}. Try topology='keras'."
+            f"Received {model.name}, which has it on convolution {strided}. Try: topology='keras'."
         )
 
 
 def _lay_out(form, arrays, paths, shapes):
-    """Return the value of every variable; raise CheckpointError unless all fit and are finite."""
+    """Returns the value of every variable, or raises CheckpointError unless all fit and are finite."""
     values, misfits, infinite = {}, [], []
     for name, path in paths.items():
         array, value = arrays[name], None
@@ -217,19 +218,19 @@ def _lay_out(form, arrays, paths, shapes):
         values[path] = value
     if misfits:
         raise CheckpointError(
-            f"Expected numbers in the shapes of the variables. Received {_few(misfits)}. "
-            "Try the depth, temporal kind and blocks that the file was trained with; for another number "
+            f"Expected tensors in the shapes of the variables. Received {_few(misfits)}. "
+            "Try: the depth, temporal kind and blocks that the file was trained with; for another number "
             "of classes ignore_head=True."
         )
     if infinite:
         raise CheckpointError(
-            f"Expected finite numbers. Received NaN or infinity in {_few(infinite)}. "
-            "Try an earlier checkpoint of that training."
+            f"Expected finite values. Received NaN or infinity in {_few(infinite)}. "
+            "Try: an earlier checkpoint of that training."
         )
     return values
 
 
 def _few(items):
-    """Name the first three, and say how many there are."""
+    """Returns the first three names and how many more there are."""
     shown = ", ".join(items[:3])
     return shown if len(items) <= 3 else f"{shown} and {len(items) - 3} more"

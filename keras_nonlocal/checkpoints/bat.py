@@ -1,6 +1,6 @@
 """BAT and its NL: BA-Transform's BAT-Image-Classification and BAT-Video-Classification.
 
-The image code calls the parts of its NL as CGNL's does; the video code pools before phi.1 and g.1.
+In the image code, the parts of the NL have CGNL's names; the video code pools before phi.1 and g.1.
 """
 
 from keras_nonlocal.checkpoints.names import Format, torch_file

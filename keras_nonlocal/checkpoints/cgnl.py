@@ -1,7 +1,7 @@
 """CGNL and its NL on images: KaiyuYue/cgnl-network.pytorch.
 
-A block is a member of its stage: layer3.5 after the residual block layer3.4, the next of which is
-layer3.6. Its NL has no biases, which are zeros here.
+A block counts as a member of its stage: the block layer3.5 comes after the residual block layer3.4
+and before the residual block layer3.6. The NL has no biases; they are zeros here.
 """
 
 import re
@@ -12,18 +12,18 @@ from keras_nonlocal.checkpoints.names import TORCH_STAGES, Format, torch_file
 
 
 def _places(names):
-    """Residual block of each member of a stage: a block belongs to the one before it, and counts for none."""
+    """Returns the residual block of each member of a stage; a block belongs to the one before it."""
     members = {found for name in names for found in re.findall(r"\b(layer[1-4])\.(\d+)\.", name)}
     blocks = {found for name in names for found in re.findall(r"\b(layer[1-4])\.(\d+)\.z\.", name)}
     words = {}
     for stage, index in members:
-        before = sum(there == stage and int(number) <= int(index) for there, number in blocks)
+        before = sum(there == stage and int(place) <= int(index) for there, place in blocks)
         words[f"{stage}.{index}"] = f"{TORCH_STAGES[stage]}_{int(index) - before}"
     return words
 
 
 def _with_biases(weights):
-    """Add the biases that NonLocal has; a block with a batch norm is one."""
+    """Adds the biases that NonLocal has; a block with a batch norm is a NonLocal."""
     added = {}
     for name in weights:
         if found := re.fullmatch(r"(.*\blayer[1-4]\.\d+)\.bn\.weight", name):

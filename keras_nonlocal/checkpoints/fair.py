@@ -1,7 +1,7 @@
 """FAIR's C2D and I3D, Caffe2: facebookresearch/video-nonlocal-net, and PySlowFast's .pkl.
 
-`riv` is a variance, in spite of its name. Affine files have scale and shift of frozen batch norms
-and no statistics. ImageNet's files have kernels of images.
+`riv` is a variance, in spite of its name. Affine files have the scale and shift of frozen batch norms
+and no statistics. ImageNet's files have image kernels.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from keras_nonlocal.checkpoints.names import Format, tensors_of
 from keras_nonlocal.checkpoints.reading import read_caffe2
 
-_EPSILON = 1e-5  # of every batch norm of this library
+_EPSILON = 1e-5  # every batch norm of this library has it
 
 
 def _read(path, shapes):
@@ -17,7 +17,7 @@ def _read(path, shapes):
 
 
 def _with_statistics(weights):
-    """Add to an affine file the statistics under which batch norm is s * x + b."""
+    """Adds to an affine file the statistics with which a batch norm computes s * x + b."""
     if any(name.endswith(("_rm", "_riv")) for name in weights):
         return weights
     added = {}

@@ -1,8 +1,8 @@
 """ResNet50, ResNet101 and ResNet152 of keras.applications: .keras, .weights.h5 and .h5.
 
-Their convolutions have biases, which a batch norm follows: its mean takes them up. Its epsilon is
-1.001e-5; what that is above 1e-5 goes to the variance. The stride is on the first 1x1, which is
-topology="keras".
+Their convolutions have biases; they are subtracted from the mean of the batch norm that follows. Its
+epsilon is 1.001e-5; the excess over 1e-5 is added to the variance. The stride is on the first 1x1
+convolution, as in topology="keras".
 """
 
 import re
@@ -20,17 +20,17 @@ _EXCESS_EPSILON = 1.001e-5 - 1e-5
 
 
 def _read(path, shapes):
-    """Let Keras read the file into the model of keras.applications that has its tensors."""
+    """Returns the arrays of a file by path; Keras reads it into a model of keras.applications."""
     path = str(path)
     if not path.endswith((".keras", ".h5")):
         raise CheckpointError(
             f"Expected a .keras, .weights.h5 or .h5 file of keras.applications. Received {path!r}. "
-            "Try `save_weights` of the model."
+            "Try: `save_weights` of the model."
         )
     has_head = "fc/kernel" in shapes
     legacy = path.endswith(".h5") and not path.endswith(".weights.h5")
-    # Without its head, an old file can only be read by name, and what a name is missing for is passed
-    # over; so the deepest network reads it, and what is too much for ours is found.
+    # Without its head, Keras can read an old file only by name, and skips what the model has no name
+    # for. So the deepest network reads it, and tensors that our network lacks are reported later.
     by_name = legacy and not has_head
     classes = {"classes": shapes["fc/kernel"][-1]} if has_head else {}
     depth = 152 if by_name else _depth(shapes)
@@ -38,20 +38,20 @@ def _read(path, shapes):
     for variable in model.weights:
         variable.assign(np.full(variable.shape, np.nan))
     try:
-        with warnings.catch_warnings(action="ignore"):  # of what is passed over: it stays NaN
+        with warnings.catch_warnings(action="ignore"):  # Keras warns of what it skips; that stays NaN
             model.load_weights(path, **({"by_name": True} if by_name else {}))
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"Expected a file of keras.applications.ResNet{depth} with the same classes in {path!r}. "
             f"Received one that Keras refuses: {' '.join(str(error).split())[:300]}. "
-            "Try ignore_head=True for other classes, or the depth of the file."
+            "Try: ignore_head=True for other classes, or the depth of the file."
         ) from None
     arrays = {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.weights}
     return {path: array for path, array in arrays.items() if not np.isnan(array).all()}
 
 
 def _depth(shapes):
-    """The depth that has as many residual blocks in every stage as our network."""
+    """Returns the depth that has as many residual blocks in every stage as our network."""
     places = {found[1] for path in shapes if (found := re.match(r"(res\d_\d+)_conv3/", path))}
     counts = tuple(sum(place.startswith(stage) for place in places) for stage in STAGE_NAMES)
     for depth, kind in DEPTHS.items():
@@ -59,12 +59,12 @@ def _depth(shapes):
             return depth
     raise CheckpointError(
         "Expected a network of depth 50, 101 or 152, as keras.applications has them. "
-        f"Received one with {counts} bottlenecks in its stages. Try ImageResNet(50, topology='keras')."
+        f"Received one with {counts} bottlenecks in its stages. Try: ImageResNet(50, topology='keras')."
     )
 
 
 def _without_biases(weights):
-    """Fold the biases into the means and the larger epsilon into the variances."""
+    """Folds the biases into the means and the larger epsilon into the variances."""
     weights = dict(weights)
     for name in [name for name in weights if name.endswith("_conv/bias")]:
         mean = name.replace("_conv/bias", "_bn/moving_mean")
@@ -83,7 +83,7 @@ FORMAT = Format(
     separator="/",
     norm_leaves={leaf: leaf for leaf in ("gamma", "beta", "moving_mean", "moving_variance")},
     layer_leaves={leaf: leaf for leaf in ("kernel", "bias")},
-    words={f"block{number + 1}": str(number) for number in range(max(DEPTHS[152].block_counts))},
+    words={f"block{index + 1}": str(index) for index in range(max(DEPTHS[152].block_counts))},
     layers={
         r"conv1_conv": "stem_conv",
         r"conv1_bn": "stem_norm",

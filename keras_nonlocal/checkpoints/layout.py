@@ -4,11 +4,11 @@ import numpy as np
 
 
 def lay_out(value, shape, channels_first=True):
-    """Return an array of `shape` with the numbers of `value`, or None where the two do not fit.
+    """Returns an array of `shape` with the values of `value`, or None where the two do not fit.
 
-    Kernels O, I, *k become *k, I, O; axes of length 1 among *k come and go as `shape` has them; an
+    Kernels O, I, *k become *k, I, O; axes of length 1 among *k are added or dropped to fit `shape`; an
     image kernel for a video is repeated t times and divided by t, so that a static clip gives the
-    numbers of the image.
+    output of the image.
 
     Args:
         value: float array of a file.

@@ -10,8 +10,8 @@ from keras_nonlocal.checkpoints.plain import CheckpointError, brief
 
 
 def stand_ins():
-    """Return {dotted name: stand-in} for the arrays of one file."""
-    # Cached, as a file of a few bytes may ask a million times for the same ones.
+    """Returns {dotted name: stand-in} for the arrays of one file."""
+    # These are cached, as a file of a few bytes may ask a million times for the same array.
     encode = functools.cache(lambda text: text.encode("latin1"))
     numbers = functools.cache(_numbers)
 
@@ -48,7 +48,7 @@ def stand_ins():
 
 
 def bytes_of_nothing():
-    """Return b"", which Python 3 writes for Python 2 as `bytes()`."""
+    """Returns b"", which Python 3 writes for Python 2 as `bytes()`."""
     return b""
 
 
@@ -59,7 +59,7 @@ class _Array:
         self._view, self._state = view, state
 
     def build(self, state):
-        _, *self._state = state  # the first is the version
+        _, *self._state = state  # the first entry is the version
 
     def make(self):
         if self._state is None:
@@ -73,7 +73,7 @@ class _Dtype:
     def __init__(self, code, *align_copy):
         if type(code) is not str or not re.fullmatch("b1|f[248]|[iu][1248]", code):
             raise CheckpointError(
-                f"Expected arrays of numbers. Received one of dtype {brief(code)}. Try a file with the "
+                f"Expected arrays of numbers. Received one of dtype {brief(code)}. Try: a file with the "
                 "weights alone."
             )
         self._code, self._order = code, "|"
@@ -94,13 +94,13 @@ def _view(shape, dtype, fortran, data, numbers):
     if len(shape) > 32 or math.prod(shape) * dtype.itemsize != len(data):
         raise CheckpointError(
             f"Expected the bytes of an array of shape {brief(shape)} and dtype {dtype}. Received "
-            f"{len(data)}. Try downloading it again."
+            f"{len(data)}. Try: downloading it again."
         )
     return numbers(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _numbers(data, dtype):
-    """Return bytes as numbers in this machine's byte order, not to be written to."""
+    """Returns bytes as a read-only array in this machine's byte order."""
     numbers = np.frombuffer(data, dtype).astype(dtype.newbyteorder("="), copy=False)
     numbers.flags.writeable = False
     return numbers

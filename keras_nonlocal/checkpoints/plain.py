@@ -1,4 +1,4 @@
-"""What reading a checkpoint may end in: a tree of plain values and arrays, or one line that says why not."""
+"""The results of reading a checkpoint: a tree of plain values and arrays, or an error of one line."""
 
 import dataclasses
 import reprlib
@@ -16,7 +16,7 @@ _brief.repr_bytes = _brief.repr_str
 
 
 class CheckpointError(ValueError):
-    """A checkpoint file that is damaged, of another format or not of tensors alone; always one line."""
+    """A checkpoint file that is damaged, of another format or not of tensors alone; the message is a line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Pending:
 
 
 def brief(value):
-    """Return one short line for any value that a file may hold."""
+    """Returns one short line for any value that a file may hold."""
     return _brief.repr(value)
 
 
 def fill(target, pairs):
-    """Add (key, value) pairs to a dict and return it; keys are strings, integers or bytes."""
+    """Adds (key, value) pairs to a dict and returns it; keys are strings, integers or bytes."""
     for key, value in pairs:
         if type(key) not in _KEYS:
             raise TypeError(f"the key {brief(key)}")
@@ -41,7 +41,7 @@ def fill(target, pairs):
 
 
 def settle(tree):
-    """Return a copy of a tree in which every pending array is made; what it shares stays shared.
+    """Returns a copy of a tree in which every pending array is made; shared items stay shared.
 
     Args:
         tree: dicts, lists, tuples, numbers, strings, bytes, None, and objects with `make()`.
@@ -58,7 +58,7 @@ def settle(tree):
         if depth > _MAX_DEPTH:
             raise CheckpointError(
                 f"Expected containers at most {_MAX_DEPTH} deep. Received deeper ones, or one that contains "
-                "itself. Try a file with the weights alone."
+                "itself. Try: a file with the weights alone."
             )
         if id(value) not in settled:
             settled[id(value)] = copy(value, depth + 1)

@@ -17,16 +17,16 @@ _FIRST_OPCODES = (b"\x80", b"(", b"}", b"]", b"c")  # that pickles of these libr
 
 
 def read_torch(path, max_bytes=8 * 2**30):
-    """Read a file of `torch.save`, of either layout, whatever it is called.
+    """Reads a file of `torch.save`, of either layout, whatever it is called.
 
     Args:
         path: the file, often named .pth, .pt, .pyth or .pth.tar.
         max_bytes: the largest size in bytes that is read.
 
     Returns:
-        What was saved: dicts, lists, tuples, numbers and strings, with a NumPy array, not to be written to,
-        in the place of each tensor (bfloat16 as float32). Arrays share memory where tensors shared a storage,
-        and may be views of the file: leave it as it is while they are in use.
+        What was saved: dicts, lists, tuples, numbers and strings, with a read-only NumPy array in the place
+        of each tensor (bfloat16 as float32). Arrays share memory where tensors shared a storage, and may be
+        views of the file: do not change it while they are in use.
 
     Raises:
         CheckpointError: another format, a damaged file, or one that holds more than these.
@@ -39,22 +39,22 @@ def read_torch(path, max_bytes=8 * 2**30):
         if data[_TAR] == b"ustar":
             raise CheckpointError(
                 "Expected a file of PyTorch 0.1.10 or later. Received a tar archive, as earlier ones wrote. "
-                "Try torch.load and torch.save with a later one."
+                "Try: torch.load and torch.save with a later one."
             )
         _check_start(data, "a file of torch.save")
         return torch_files.read_legacy(data)
 
 
 def read_caffe2(path, max_bytes=8 * 2**30):
-    """Read a pickle of NumPy arrays, as Caffe2 programs write it under Python 2.
+    """Reads a pickle of NumPy arrays, as Caffe2 programs write it under Python 2.
 
     Args:
         path: the file, usually named .pkl.
         max_bytes: the largest size in bytes that is read.
 
     Returns:
-        What was pickled: dicts, lists, tuples, numbers and strings, with arrays, not to be written to.
-        Strings of Python 2 are read as latin1.
+        What was pickled: dicts, lists, tuples, numbers, strings and read-only arrays. Strings of Python 2
+        are read as latin1.
 
     Raises:
         CheckpointError: another format, a damaged file, or one that holds more than these.
@@ -68,14 +68,14 @@ def read_caffe2(path, max_bytes=8 * 2**30):
         if unpickler.position < len(data):
             raise CheckpointError(
                 f"Expected a pickle alone. Received {len(data) - unpickler.position} bytes behind it, as in "
-                "files of torch.save. Try one of its formats."
+                "files of torch.save. Try: one of its formats."
             )
         return settle(tree)
 
 
 @contextlib.contextmanager
 def _one_line(path):
-    """Turn whatever a file makes its reader raise into one line with the file's name."""
+    """Turns every error that a file causes into a CheckpointError of one line with the file's name."""
     try:
         yield
     except (FileNotFoundError, PermissionError):
@@ -85,7 +85,7 @@ def _one_line(path):
     except Exception as error:
         found = f"{type(error).__name__}: {error}"[:300]
         reason = (
-            f"Expected a sound checkpoint. Received {found}. Try downloading it again, or another format."
+            f"Expected a sound checkpoint. Received {found}. Try: downloading it again, or another format."
         )
     else:
         return
@@ -93,27 +93,27 @@ def _one_line(path):
 
 
 def _mapped(path, max_bytes):
-    """Return a file as read-only memory, of which only what is used will be read."""
+    """Returns a file as a read-only memory map, which reads only what is used."""
     with open(path, "rb", opener=_open_regular) as file:
         size = os.fstat(file.fileno()).st_size
         if not 0 < size <= max_bytes:
             raise CheckpointError(
-                f"Expected a checkpoint of 1 to {max_bytes} bytes. Received {size}. Try the file that the "
+                f"Expected a checkpoint of 1 to {max_bytes} bytes. Received {size}. Try: the file that the "
                 "training program wrote, without its optimizer."
             )
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _open_regular(path, flags):
-    """Open a file; another thing might never end, or never begin."""
+    """Opens a regular file; a device might never end, and a pipe might never begin."""
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise CheckpointError("Expected a file. Received a directory or device. Try the file in it.")
+        raise CheckpointError("Expected a file. Received a directory or device. Try: the file in it.")
     return os.open(path, flags)
 
 
 def _check_start(data, expected):
     if data[:1] not in _FIRST_OPCODES:
         raise CheckpointError(
-            f"Expected {expected}. Received a file that starts with {brief(data[:16])}. Try another format, "
+            f"Expected {expected}. Received a file that starts with {brief(data[:16])}. Try: another format, "
             "or downloading it again."
         )

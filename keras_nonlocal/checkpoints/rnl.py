@@ -1,8 +1,8 @@
 """RNL on TSM: region-based-non-local-network of Huang and Bors.
 
-A residual block with a region-based one after it is its `block`, as in TSM's files. `penta` holds a
+A residual block that a region-based one follows is called `block`, as in TSM's files. `penta` holds a
 grouped kernel and a frozen mask of its shape: the depthwise kernel of channel o is weight[o, o % n],
-n channels in a group. Where a channel gate `cg` stands before it, the two are an AttentionChain.
+with n channels in a group. Where a channel gate `cg` comes first, the two are an AttentionChain.
 """
 
 import re
@@ -15,7 +15,7 @@ from keras_nonlocal.checkpoints.tsm import TRUNK
 
 
 def _attention(names):
-    """Where the attention of a place stands here: within a chain, if a gate stands before it."""
+    """Returns the name of the attention at each place, which is within a chain if a gate comes first."""
     words = dict(TORCH_STAGES)
     for name in names:
         if found := re.search(r"\b((layer[1-4])\.(\d+))\.(nl|cg)\.", name):
@@ -26,7 +26,7 @@ def _attention(names):
 
 
 def _depthwise(weights):
-    """Put in the place of every masked kernel the depthwise one, O = 1, I = d as Keras has it."""
+    """Replaces every masked kernel by the depthwise one, with O = 1 and I = d as Keras has it."""
     weights = dict(weights)
     for name in [name for name in weights if name.endswith(".penta.weight")]:
         kernel = weights[name]
@@ -39,7 +39,7 @@ def _depthwise(weights):
         if not np.array_equal(mask, expected):
             raise CheckpointError(
                 f"Expected the mask of {name!r} to keep one channel for each, o % {kernel.shape[1]} for o. "
-                "Received another mask. Try a model that was trained with the released code."
+                "Received another mask. Try: a model that was trained with the released code."
             )
         weights[name] = kernel[channels, channels % kernel.shape[1]][None]  # [1, d, kt, kh, kw]
     return weights

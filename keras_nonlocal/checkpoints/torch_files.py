@@ -34,7 +34,7 @@ _DTYPES = {
 class _Storage:
     kind: str
     key: str
-    count: int  # of its numbers
+    count: int  # how many values it holds
 
     @property
     def nbytes(self):
@@ -42,7 +42,7 @@ class _Storage:
 
 
 def read_zip(path, size):
-    """Return the tree in an archive of `size` bytes."""
+    """Returns the tree in an archive of `size` bytes."""
     with zipfile.ZipFile(path) as archive:
         root = _check_members(archive, size)
         order = archive.read(f"{root}/byteorder") if f"{root}/byteorder" in archive.namelist() else b"little"
@@ -55,7 +55,7 @@ def read_zip(path, size):
             if len(data) != storage.nbytes:
                 raise CheckpointError(
                     f"Expected {storage.nbytes} bytes in storage {brief(storage.key)}. Received {len(data)}. "
-                    "Try downloading it again."
+                    "Try: downloading it again."
                 )
             return _numbers(data, storage, "<" if order == b"little" else ">")
 
@@ -64,43 +64,43 @@ def read_zip(path, size):
 
 
 def _check_members(archive, size):
-    """Return the folder of data.pkl in an archive whose members are what and where `torch.save` puts them."""
+    """Returns the folder of data.pkl, or raises CheckpointError unless torch.save writes such archives."""
     members = archive.infolist()
     total = sum(member.file_size for member in members)
-    # So nothing grows beyond the file: neither what is compressed, nor what lies in several members at once.
+    # What is read is then no larger than the file: no member is compressed or shares bytes with another.
     if total > size or any(m.compress_type != zipfile.ZIP_STORED or m.flag_bits & 1 for m in members):
         raise CheckpointError(
             f"Expected an archive as torch.save writes it, of at most {size} bytes, neither compressed nor "
-            f"encrypted. Received members of {total} bytes. Try torch.load and torch.save once more."
+            f"encrypted. Received members of {total} bytes. Try: torch.load and torch.save once more."
         )
     roots = [m.filename.removesuffix("/data.pkl") for m in members if m.filename.endswith("/data.pkl")]
     if any(m.filename.endswith("/constants.pkl") or "/code/" in m.filename for m in members):
         raise CheckpointError(
-            "Expected an archive of tensors. Received one of TorchScript, which holds a program. Try saving "
+            "Expected an archive of tensors. Received one of TorchScript, which holds a program. Try: saving "
             "torch.jit.load(FILE).state_dict() with torch.save, where the program is trusted."
         )
     if len(roots) != 1 or "/" in roots[0]:
         raise CheckpointError(
             f"Expected an archive of torch.save, with one data.pkl in a folder. Received {len(roots)} among "
-            f"{len(members)} members. Try the file that the training program wrote."
+            f"{len(members)} members. Try: the file that the training program wrote."
         )
     return roots[0]
 
 
 def read_legacy(data):
-    """Return the tree in a file of the older layout, given as bytes or mmap; its arrays are views of that."""
+    """Returns the tree in a file of the older layout, given as bytes or mmap; its arrays are views of it."""
     position = 0
     for expected in (MAGIC, _PROTOCOL):
-        # With arrays: a pickle of Caffe2 is to be told from a hostile file.
+        # Arrays are accepted here, so that a pickle of Caffe2 is not reported as a hostile file.
         header = Unpickler(data, numpy_pickles.stand_ins(), position=position)
         if (received := header.load()) != expected:
             raise CheckpointError(
-                f"Expected a file of torch.save, with the number {expected}. Received {brief(received)}. Try "
-                "another format."
+                f"Expected a file of torch.save, with the number {expected}. Received {brief(received)}. "
+                "Try: another format."
             )
         position = header.position
     sizes = Unpickler(data, {}, position=position)
-    sizes.load()  # of C's integers, which the storages do not depend on
+    sizes.load()  # the sizes of C's integers, on which the storages do not depend
     storages, arrays = {}, {}
     body = Unpickler(data, _stand_ins(arrays.__getitem__), _persistent(storages), sizes.position)
     tree = body.load()
@@ -113,7 +113,7 @@ def read_legacy(data):
         count = tail.number("<q")
         if count != storage.count:
             raise CheckpointError(
-                f"Expected {storage.count} numbers in storage {brief(key)}. Received {count}. Try "
+                f"Expected {storage.count} numbers in storage {brief(key)}. Received {count}. Try: "
                 "downloading it again."
             )
         arrays[storage] = _numbers(data, storage, "<", tail.skip(storage.nbytes))
@@ -121,7 +121,7 @@ def read_legacy(data):
 
 
 def _persistent(storages):
-    """Return the function that turns persistent ids into storages; it enters them into a dict by key."""
+    """Returns the function that turns persistent ids into storages; it enters them into a dict by key."""
 
     def load(saved):
         if type(saved) is not tuple or saved[0] != "storage":
@@ -139,7 +139,7 @@ def _persistent(storages):
 
 
 def _numbers(data, storage, order, offset=0):
-    """Return the flat array of a storage in this machine's byte order, not to be written to."""
+    """Returns the flat, read-only array of a storage in this machine's byte order."""
     dtype = np.dtype(order + _DTYPES[storage.kind])
     numbers = np.frombuffer(data, dtype, storage.count, offset).astype(dtype.newbyteorder("="), copy=False)
     if storage.kind == _BFLOAT16:
@@ -149,10 +149,10 @@ def _numbers(data, storage, order, offset=0):
 
 
 def _stand_ins(load):
-    """Return {dotted name: stand-in} for tensors whose flat storage `load` returns."""
+    """Returns {dotted name: stand-in} for tensors whose flat storage `load` returns."""
 
     def tensor(storage, offset, size, stride, requires_grad=False, hooks=None, metadata=None):
-        if type(storage) is not _Storage or metadata:  # Metadata say that numbers are to be negated.
+        if type(storage) is not _Storage or metadata:  # metadata say that the values must be negated
             raise TypeError(f"a tensor of {brief(storage)} with {brief(metadata)}")
         _check_inside(storage, offset, size, stride)
         return Pending(lambda: _strided(load(storage), offset, size, stride))
@@ -170,7 +170,7 @@ def _stand_ins(load):
 
 
 def _dictionary(pairs=None):
-    """Return the dict of a list of pairs, as Python 2 writes it, or an empty one."""
+    """Returns the dict of a list of pairs, as Python 2 writes it, or an empty dict for None."""
     if pairs is None:
         return {}
     if type(pairs) is not list:
@@ -193,7 +193,7 @@ def _device(*parts):
 
 
 def _check_inside(storage, offset, size, stride):
-    """Raise CheckpointError unless a tensor has its numbers inside its storage, and no more than that has."""
+    """Raises CheckpointError unless a tensor lies inside its storage and holds no more values than it."""
     inside = type(size) is type(stride) is tuple and len(size) == len(stride) <= _MAX_RANK
     inside = inside and all(type(n) is int and n >= 0 for n in (offset, *size, *stride))
     if inside and math.prod(size):
@@ -202,13 +202,13 @@ def _check_inside(storage, offset, size, stride):
     if not inside:
         raise CheckpointError(
             f"Expected a tensor inside its storage of {storage.count} numbers. Received offset "
-            f"{brief(offset)}, size {brief(size)}, stride {brief(stride)}. Try downloading it again, or "
+            f"{brief(offset)}, size {brief(size)}, stride {brief(stride)}. Try: downloading it again, or "
             "saving the clone() of what was expanded."
         )
 
 
 def _strided(numbers, offset, size, stride):
-    """Return the view that a tensor is of a flat array."""
+    """Returns a tensor as a view of its flat array."""
     if not math.prod(size):
         return np.zeros(size, numbers.dtype)
     step = numbers.itemsize

@@ -1,7 +1,7 @@
 """TSM and TSM with non-local blocks: mit-han-lab/temporal-shift-module.
 
-A convolution that shifts is a `net` within the shift; a residual block with a non-local one after it
-is its `block`. The classifier is `new_fc`, or `fc` of the trunk where the model has no dropout.
+A convolution behind a shift is called `net`; a residual block that a non-local one follows is called
+`block`. The classifier is `new_fc`, or `fc` of the trunk where the model has no dropout.
 """
 
 from keras_nonlocal.checkpoints.names import Format, torch_file

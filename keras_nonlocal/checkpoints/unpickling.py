@@ -39,7 +39,7 @@ class Unpickler:
         self.stack, self.marks, self.memo = [], [], {}
 
     def load(self):
-        """Return what the pickle leaves.
+        """Returns the value that the pickle describes.
 
         Raises:
             CheckpointError: a name or an opcode that tensors do not need, or too few bytes.
@@ -53,37 +53,37 @@ class Unpickler:
             else:
                 raise CheckpointError(
                     "Expected a pickle of tensors, numbers, strings and containers. Received the opcode "
-                    f"{opcode!r}, which they do not need. Try another format, or downloading it again."
+                    f"{opcode!r}, which they do not need. Try: another format, or downloading it again."
                 )
         return self.stack.pop()
 
     def skip(self, count):
-        """Go over `count` bytes, if that many are there, and return the position of the first."""
+        """Skips `count` bytes, if that many are there, and returns the position of the first."""
         remaining = len(self.data) - self.position
         if not 0 <= count <= remaining:
             raise CheckpointError(
-                f"Expected {count} bytes from byte {self.position} on. Received {remaining}, the file is cut "
-                "off or damaged. Try downloading it again."
+                f"Expected {count} bytes from byte {self.position} on. Received {remaining}, as the file is "
+                "cut off or damaged. Try: downloading it again."
             )
         self.position += count
         return self.position - count
 
     def take(self, count):
-        """Return the next `count` bytes; nothing is reserved for bytes that are not there."""
+        """Returns the next `count` bytes; no memory is reserved for bytes that are not there."""
         start = self.skip(count)
         return self.data[start : self.position]
 
     def number(self, form):
-        """Return the next number, of a format of `struct`."""
+        """Returns the next number, whose format is one of `struct`."""
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
     def line(self):
-        """Return the bytes up to the next line feed."""
+        """Returns the bytes up to the next line feed."""
         end = self.data.find(b"\n", self.position)
         return self.take((end if end >= 0 else len(self.data)) + 1 - self.position)[:-1]
 
     def top(self, count):
-        """Return the last `count` values of the stack without it."""
+        """Removes the last `count` values from the stack and returns them."""
         start = len(self.stack) - count
         if start < 0:
             raise IndexError("a value of an empty stack")
@@ -92,18 +92,18 @@ class Unpickler:
         return items
 
     def since_mark(self):
-        """Return the values behind the last mark."""
+        """Removes the last mark and the values behind it from the stack, and returns the values."""
         return self.top(len(self.stack) - self.marks.pop())
 
     def named(self, module, name):
-        """Return the stand-in for a name."""
+        """Returns the stand-in for a name."""
         if not type(module) is type(name) is str:
             raise TypeError(f"the name {brief(name)} in {brief(module)}")
         name = f"{module}.{name}"
         if name not in self.stand_ins:
             raise CheckpointError(
                 "Expected tensors, numbers, strings and containers. Received a file that names "
-                f"{brief(name)}, which is none of these; nothing was called. Try a file with the weights "
+                f"{brief(name)}, which is none of these; nothing was called. Try: a file with the weights "
                 "alone, saved where this one is trusted."
             )
         return StandIn(name, self.stand_ins[name])
@@ -124,7 +124,7 @@ def _built(machine):
     target, state = machine.top(2)
     if hasattr(target, "build"):
         target.build(state)
-    elif type(target) is not dict:  # An OrderedDict of torch has the versions of modules as an attribute.
+    elif type(target) is not dict:  # torch's OrderedDict has a state, the versions of modules: ignored
         raise TypeError(f"a state for {brief(target)}")
     return target
 
@@ -157,7 +157,7 @@ def _remember(machine, index):
 
 
 def _latin1(raw):
-    """Python 2 does not tell text from bytes; as latin1 a string can still become either."""
+    """Decodes a string of Python 2, which may be text or bytes: latin1 can become either later."""
     return raw.decode("latin1")
 
 
@@ -199,7 +199,7 @@ _VALUES = {  # opcode: the value that it pushes
     pickle.BININT1: _fixed("<B"),
     pickle.BININT2: _fixed("<H"),
     pickle.BINFLOAT: _fixed(">d"),
-    pickle.LONG1: _counted("<B", _long),  # and no LONG4: arithmetic with such integers takes hours
+    pickle.LONG1: _counted("<B", _long),  # LONG4 is left out: arithmetic with such integers takes hours
     pickle.SHORT_BINSTRING: _counted("<B", _latin1),
     pickle.BINSTRING: _counted("<i", _latin1),
     pickle.SHORT_BINUNICODE: _counted("<B", _text),
