@@ -16,6 +16,8 @@ from keras_nonlocal.resnet import ImageResNet, VideoResNet, feature_pyramid
 from keras_nonlocal.squeeze_excite import SqueezeExcite
 from keras_nonlocal.temporal_shift import TemporalShift
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AttentionChain",
     "BilinearAttentionTransform",

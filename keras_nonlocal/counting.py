@@ -1,4 +1,4 @@
-"""What a model costs, layer by layer: parameters and multiply-adds, as in the papers and as executed."""
+"""What a model costs, layer by layer: parameters and multiply-adds, by the equations and as executed."""
 
 import math
 from typing import NamedTuple
@@ -6,8 +6,17 @@ from typing import NamedTuple
 import keras
 
 from keras_nonlocal.attention_chain import AttentionChain
-from keras_nonlocal.costs import Cost, cost_of, released_surplus
+from keras_nonlocal.costs import Cost, cost_of
 from keras_nonlocal.frame_wise import FrameWise
+
+
+class Call(NamedTuple):
+    """One call of a layer: its name in the model, the layer, and the shapes of its first input and output."""
+
+    name: str
+    layer: keras.Operation
+    input_shape: tuple
+    output_shape: tuple
 
 
 class Row(NamedTuple):
@@ -33,7 +42,7 @@ class Count(NamedTuple):
 
 
 def count(model, input_shape=None):
-    """Count the parameters and multiply-adds of a model, layer by layer, for one clip or image.
+    """Counts the parameters and multiply-adds of a model, layer by layer, for one clip or image.
 
     The layers are only asked for the shapes of their outputs: nothing is computed, and the model stays as
     it is.
@@ -45,8 +54,8 @@ def count(model, input_shape=None):
             inputs have it; all sides known. None means the model's own.
 
     Returns:
-        A `Count`. Weights that are used twice count in the first row. A layer that is unknown here has a
-        row with its parameters alone, and its name is in `uncounted`.
+        A `Count`. Weights that are used twice count in the first row. The row of a layer that is unknown
+        here has its parameters alone, and its name is in `uncounted`.
 
     Raises:
         ValueError: a model whose layers cannot be walked, an unknown side, a wrong number of shapes.
@@ -59,21 +68,44 @@ def count(model, input_shape=None):
         >>> total.parameters, total.macs, total.products
         (526592, 3288334336, 5035261952)
     """
-    calls, seen, rows = [], set(), []
-    _follow(model, "", calls, _inputs(model, input_shape))
-    for name, layer, x, y in calls:
+    seen, rows = set(), []
+    for name, layer, x, y in calls_of(model, input_shape):
         cost = cost_of(layer, x, y)
         weights = [w for w in getattr(layer, "trainable_weights", ()) if id(w) not in seen]
         seen.update(map(id, weights))
-        parameters = sum(math.prod(w.shape) for w in weights)
-        released = parameters + (released_surplus(layer) if weights else 0)
-        full = (cost or Cost())._replace(parameters=parameters, released_parameters=released)
+        full = (cost or Cost())._replace(parameters=sum(math.prod(w.shape) for w in weights))
         rows.append(Row(name, type(layer).__name__, y, full, cost is not None))
     return Count(tuple(rows), sum((row.cost for row in rows), Cost()))
 
 
+def calls_of(model, input_shape=None):
+    """Returns the calls of a model's layers for one clip or image, to count them by a rule of one's own.
+
+    Args:
+        model: as for `count`.
+        input_shape: as for `count`.
+
+    Returns:
+        A tuple of `Call`, in the order of the data. Their shapes have the batch, which is 1 at the input;
+        where a layer runs on each frame, the frames are in it.
+
+    Raises:
+        ValueError: as `count` does.
+
+    Example:
+        >>> import keras
+        >>> x = keras.Input((None, None, 3))
+        >>> model = keras.Model(x, keras.layers.Conv2D(8, 3, strides=2)(x))
+        >>> [(call.layer.kernel_size, call.output_shape) for call in calls_of(model, (33, 33, 3))]
+        [((3, 3), (1, 16, 16, 8))]
+    """
+    calls = []
+    _follow(model, "", calls, _inputs(model, input_shape))
+    return tuple(calls)
+
+
 def format_count(counted):
-    """Return a `Count` as a text: a line for each layer that costs something, then the sums by convention."""
+    """Returns a `Count` as a text: a line for each layer that costs something, then the sums."""
     table = [("layer", "kind", "output", "parameters", "MAC M", "products M", "executed M")]
     for name, kind, shape, cost, known in counted.rows:
         if known and not cost.parameters + cost.macs + cost.products:
@@ -93,27 +125,22 @@ def format_count(counted):
 def _sums(counted):
     total = counted.total
     yield f"parameters {total.parameters:>15,}    that train"
-    if total.released_parameters != total.parameters:
-        yield f"           {total.released_parameters:>15,}    as the authors' code has them, kernel and mask"
-    for convention, figure, meaning in (
+    for name, figure, meaning in (
         ("MAC", total.macs, "convolutions and fully connected layers"),
         ("products", total.products, "of attention, in the paper's order"),
         ("executed", total.executed, "all together, as this library does it"),
-        ("thop A", total.thop_a, "FLOPs of the BAT paper's images: no F_theta, no products"),
-        ("thop B", total.thop_b, "FLOPs of the RNL paper: no F_theta, no products"),
-        ("thop C", total.thop_c, "FLOPs of the BAT paper's videos: no F_theta, no products"),
     ):
-        yield f"{convention:<10} {figure / 1e9:>15,.4f} G  {meaning}"
+        yield f"{name:<10} {figure / 1e9:>15,.4f} G  {meaning}"
     if counted.uncounted:
         yield f"not in the sums, as unknown: {', '.join(counted.uncounted)}"
 
 
 def _inputs(model, input_shape):
-    """Return symbolic inputs for a batch of one, in a flat list."""
+    """Returns symbolic inputs for a batch of one, in a flat list."""
     if not _has_graph(model):
         raise ValueError(
             "count: Expected a functional or a built Sequential model, whose layers can be walked. "
-            f"Received {model!r}. Try keras.Model(x, model.call(x)) with x = keras.Input(...)."
+            f"Received {model!r}. Try: keras.Model(x, model.call(x)) with x = keras.Input(...)."
         )
     own = [tuple(x.shape[1:]) for x in model.inputs]
     shapes = own
@@ -123,7 +150,7 @@ def _inputs(model, input_shape):
     if len(shapes) != len(own) or any(None in shape for shape in shapes):
         raise ValueError(
             f"count: Expected a shape without unknown sides for each input of {own}. "
-            f"Received input_shape={input_shape!r}. Try count(model, (8, 224, 224, 3)), without the batch."
+            f"Received input_shape={input_shape!r}. Try: count(model, (8, 224, 224, 3)), without the batch."
         )
     return [keras.KerasTensor((1, *s), x.dtype) for s, x in zip(shapes, model.inputs, strict=True)]
 
@@ -133,7 +160,7 @@ def _has_graph(layer):
 
 
 def _follow(layer, name, calls, *args, **kwargs):
-    """Append (name, layer, input shape, output shape) of each call of a layer; return the outputs."""
+    """Appends the `Call`s that one call of a layer consists of, and returns its outputs."""
     prefix = f"{name}/" if name else ""
     tensors = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
     if _has_graph(layer):
@@ -148,7 +175,7 @@ def _follow(layer, name, calls, *args, **kwargs):
             x = keras.KerasTensor((x.shape[0] * x.shape[1], *x.shape[2:]), x.dtype)
         _follow(layer.layer, prefix + layer.layer.name, calls, x)
     else:
-        calls.append((name, layer, x.shape, y.shape))
+        calls.append(Call(name, layer, tuple(x.shape), tuple(y.shape)))
     return outputs
 
 

@@ -1,7 +1,9 @@
-"""The wheel: what is in it, and that it works where the repository is not at hand."""
+"""The wheel: it holds the layers alone, and they work where the repository is not at hand."""
 
+import email
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,21 +13,27 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = ("keras_nonlocal", "pipelines", "train", "savedmodels")
+import keras_nonlocal
 
-# Imports every module from the environment it runs in; the paths given lend it third-party packages only:
-# they come last, and .pth files, by which an editable install works, are not read from them.
+ROOT = Path(__file__).parents[1]
+# What the programs need and the layers do not.
+PROGRAMS = ("tensorflow", "tensorflow_datasets", "av", "tqdm", "tensorboard", "tf2onnx", "onnxruntime")
+
+# This imports every module of the package from the environment that it runs in. The paths given lend it
+# third-party packages only: they come last, and .pth files, by which an editable install works, are not read
+# from them. Keras itself needs a backend; once it is imported, no import of the packages given succeeds.
 IMPORT_ALL = """
-import importlib, json, pkgutil, sys
-packages, lenders = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+import importlib, importlib.util, json, pkgutil, sys
+lenders, missing = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 sys.path.extend(lenders)
-files = {}
-for package in map(importlib.import_module, packages):
-    found = pkgutil.walk_packages(package.__path__, package.__name__ + ".")
-    for name in [package.__name__, *(module.name for module in found)]:
-        files[name] = importlib.import_module(name).__file__
-print(json.dumps(files))
+import keras
+sys.modules.update(dict.fromkeys(missing))
+package = importlib.import_module("keras_nonlocal")
+found = pkgutil.walk_packages(package.__path__, "keras_nonlocal.")
+names = ["keras_nonlocal", *(module.name for module in found)]
+files = {name: importlib.import_module(name).__file__ for name in names}
+others = [name for name in ("pipelines", "train", "savedmodels") if importlib.util.find_spec(name)]
+print(json.dumps([files, others, package.__version__]))
 """
 
 
@@ -33,6 +41,15 @@ def run(*command, **kwargs):
     process = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, **kwargs)
     assert process.returncode == 0, process.stderr
     return process.stdout
+
+
+def make_environment(directory, wheel):
+    """Return the Python of a new environment that has the wheel and nothing else."""
+    run(sys.executable, "-m", "venv", "--without-pip", directory)
+    (python,) = directory.glob("bin/python")
+    options = ("--no-deps", "--no-index", "--quiet", "--disable-pip-version-check")
+    run(sys.executable, "-m", "pip", "--python", python, "install", *options, wheel)
+    return python
 
 
 @pytest.fixture(scope="module")
@@ -58,32 +75,63 @@ def wheel(sources, tmp_path_factory):
     return path
 
 
-def test_wheel_holds_the_packages_and_nothing_else(sources, wheel):
-    expected = {
-        str(path.relative_to(sources)) for name in PACKAGES for path in (sources / name).rglob("*.py")
-    }
-    expected |= {f"train/flagfiles/{path.name}" for path in (sources / "train/flagfiles").glob("*.flags")}
+@pytest.fixture
+def metadata(wheel):
+    with zipfile.ZipFile(wheel) as file:
+        (name,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(file.read(name))
+
+
+def test_wheel_holds_the_layers_and_nothing_else(sources, wheel):
+    expected = {str(path.relative_to(sources)) for path in (sources / "keras_nonlocal").rglob("*.py")}
     with zipfile.ZipFile(wheel) as file:
         names = set(file.namelist())
     (metadata,) = {name.split("/")[0] for name in names if name.split("/")[0].endswith(".dist-info")}
     parts = ("METADATA", "WHEEL", "RECORD", "top_level.txt", "licenses/LICENSE")
     assert names == expected | {f"{metadata}/{part}" for part in parts}
-    assert {"train/flagfiles/demo.flags", "keras_nonlocal/__init__.py"} <= names
+    assert {"keras_nonlocal/__init__.py", "keras_nonlocal/checkpoints/__init__.py"} <= names
 
 
-def test_installed_wheel_imports_without_the_repository(wheel, tmp_path):
+def test_wheel_requires_keras_and_numpy_alone(metadata):
+    required = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
+    assert sorted(re.match(r"[\w-]+", line)[0] for line in required) == ["keras", "numpy"]
+
+
+@pytest.mark.parametrize("extra", ["beam", "bench", "dev"])
+def test_an_environment_for_a_checkout_has_what_the_programs_need(metadata, extra):
+    lines = [line for line in metadata.get_all("Requires-Dist") if line.endswith(f'extra == "{extra}"')]
+    assert any(line.startswith("keras_nonlocal[programs]") for line in lines)
+    lines = [line for line in metadata.get_all("Requires-Dist") if line.endswith('extra == "programs"')]
+    required = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in lines}
+    assert required >= {*PROGRAMS, "absl_py"}
+
+
+def test_version_is_that_of_the_package(metadata):
+    assert metadata["Version"] == keras_nonlocal.__version__
+
+
+def test_an_editable_install_finds_the_programs_from_any_directory(sources, tmp_path):
+    command = "import sys, setuptools.build_meta as build; print(build.build_editable(sys.argv[1]))"
+    output = run(sys.executable, "-c", command, tmp_path, cwd=sources)
+    python = make_environment(tmp_path / "environment", tmp_path / output.splitlines()[-1])
+    names = ("keras_nonlocal", "pipelines", "train", "savedmodels")
+    command = (
+        "import importlib.util as util, sys; print(*(util.find_spec(name).origin for name in sys.argv[1:]))"
+    )
+    found = run(python, "-I", "-c", command, *names, cwd=tmp_path).split()
+    assert list(map(Path, found)) == [sources / name / "__init__.py" for name in names]
+
+
+def test_installed_wheel_imports_without_the_repository_and_tensorflow(wheel, tmp_path):
     environment = tmp_path / "environment"
-    run(sys.executable, "-m", "venv", "--without-pip", environment)
-    (python,) = environment.glob("bin/python")
-    options = ("--no-deps", "--no-index", "--quiet", "--disable-pip-version-check")
-    run(sys.executable, "-m", "pip", "--python", python, "install", *options, wheel)
-
+    python = make_environment(environment, wheel)
     lenders = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    arguments = (json.dumps(PACKAGES), json.dumps(lenders))
+    arguments = (json.dumps(lenders), json.dumps(PROGRAMS))
     output = run(python, "-I", "-c", IMPORT_ALL, *arguments, cwd=tmp_path, env=variables)
-    files = json.loads(output.splitlines()[-1])
+    files, others, version = json.loads(output.splitlines()[-1])
     with zipfile.ZipFile(wheel) as file:
         count = sum(name.endswith(".py") for name in file.namelist())
     assert len(files) == count
     assert [name for name, path in files.items() if not Path(path).is_relative_to(environment)] == []
+    assert (others, version) == ([], keras_nonlocal.__version__)
