@@ -258,7 +258,7 @@ def test_weights_file(tmp_path):
     ):
         arguments = {"input_shape": (4, 32, 32, 3), "num_classes": 4} | other
         with pytest.raises(
-            ValueError, match=r"VideoResNet: Expected `weights` that .*Received '.*Try the arguments"
+            ValueError, match=r"VideoResNet: Expected `weights` that .*Received '.*Try: the arguments"
         ):
             VideoResNet(18, weights=str(file), **arguments)
     with pytest.raises(ValueError, match=r"`weights`.*absent\.weights\.h5', which is no file. Try"):
@@ -342,19 +342,22 @@ def test_logits_are_float32_under_mixed_precision():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"depth": 20}, r"`depth`.*\(18, 34, 50, 101, 152\).*Received 20.*Try 50"),
-        ({"temporal": "c2d", "input_shape": (1, 64, 64, 3)}, "at least 2 frames.*Try topology='torchvision'"),
+        ({"depth": 20}, r"`depth`.*\(18, 34, 50, 101, 152\).*Received 20.*Try: 50"),
+        (
+            {"temporal": "c2d", "input_shape": (1, 64, 64, 3)},
+            "at least 2 frames.*Try: topology='torch",
+        ),
         ({"temporal": "c2d", "topology": "fair_32", "input_shape": (6, 64, 64, 3)}, "at least 7 frames.*Try"),
         ({"topology": "fair"}, "`topology`.*'fair_8'.*Received 'fair'.*Try"),
         ({"pooling": "mean"}, "`pooling`.*Received 'mean'"),
-        ({"depth": 18, "groups": 32, "group_width": 4}, "groups=1.*Received groups=32.*Try depth=50"),
-        ({"depth": 18, "temporal": "i3d_3x1x1"}, "bottlenecks.*Try temporal='i3d_3x3x3'"),
-        ({"temporal": "lstm"}, "`temporal`.*Received 'lstm'.*Try 'tsm'"),
+        ({"depth": 18, "groups": 32, "group_width": 4}, "groups=1.*Received groups=32.*Try: depth=50"),
+        ({"depth": 18, "temporal": "i3d_3x1x1"}, "bottlenecks.*Try: temporal='i3d_3x3x3'"),
+        ({"temporal": "lstm"}, "`temporal`.*Received 'lstm'.*Try: 'tsm'"),
         ({"input_shape": (224, 224, 3)}, r"`input_shape`.*Received \(224, 224, 3\).*Try"),
         ({"input_shape": (8, 224, 224, None)}, "known number of channels.*Try"),
         ({"blocks": {"res3": (0,)}}, "`blocks` and `make_block` together.*make_block=None.*Try"),
         ({"make_block": NonLocal}, "`blocks` and `make_block` together.*blocks=None.*Try"),
-        ({"blocks": {"layer3": (0,)}, "make_block": NonLocal}, "stages.*Received 'layer3'.*Try 'res3'"),
+        ({"blocks": {"layer3": (0,)}, "make_block": NonLocal}, "stages.*Received 'layer3'.*Try: 'res3'"),
         ({"blocks": {"res3": (4,)}, "make_block": NonLocal}, r"res3 from 0 to 3.*Received \[4\].*Try"),
     ],
 )

@@ -13,10 +13,7 @@ from pipelines.account import Account
 from pipelines.dataset import iterators_ended_on_error, steps_per_epoch
 from train import data, optim
 from train.evaluate import evaluate
-
-
-class NetworkError(ValueError):
-    """The flags describe no network, or the weights that it starts from do not fit it."""
+from train.network import build_network
 
 
 @iterators_ended_on_error()
@@ -108,10 +105,7 @@ def claim_workdir(config):
 
 def build_model(config, manifest):
     """Returns the compiled model for a training manifest; call it in the strategy's scope."""
-    try:
-        model = config.build_network(len(manifest.classes))
-    except (ValueError, OSError) as error:
-        raise NetworkError(str(error)) from error
+    model = build_network(config, len(manifest.classes))
     steps = steps_per_epoch(manifest, config.batch_size, config.repeats)
     schedule = optim.cosine_with_warmup(config.learning_rate, steps, config.epochs, config.warmup_epochs)
     # Labels of mixed clips are vectors.

@@ -12,6 +12,7 @@ from absl import app, flags
 
 from keras_nonlocal.counting import count, format_count
 from train import config
+from train.network import build_network
 from train.paper_tables import CONVENTIONS, TABLES
 
 MATCHES, KNOWN, DIFFERS = "matches", "known non-reproduction", "DIFFERS"
@@ -85,8 +86,8 @@ def main(argv):
     if flags.FLAGS.papers:
         sys.exit(1 if print_papers() else 0)
     try:
-        run = config.config_from_flags(flags.FLAGS, directories=())
-        network = dataclasses.replace(run, weights="").build_network(flags.FLAGS.num_classes)
+        run = config.config_from_flags(flags.FLAGS, needed=())
+        network = build_network(dataclasses.replace(run, weights=""), flags.FLAGS.num_classes)
     except ValueError as error:
         sys.exit(f"error: {error}")
     side = flags.FLAGS.side or run.crop
