@@ -63,8 +63,6 @@ def flags_of(module):
         names |= {"flagfile", *re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source)}
     if "FORMATS" in source:
         names |= {name for reader in FORMATS.values() for name in inspect.signature(reader).parameters}
-    if "MODEL_FLAGS = {" in source:
-        names |= set(importlib.import_module(module).MODEL_FLAGS)
     if "define_flags(" in source:
         tree = ast.parse((ROOT / "train/config.py").read_text(encoding="utf-8"))
         (config,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config")

@@ -7,7 +7,7 @@ python -m train --data_dir=DIR --workdir=DIR --train_annotations=FILE --val_anno
 import sys
 
 import tensorflow as tf
-from absl import app
+from absl import app, flags
 
 from pipelines.account import TooManyBadVideos
 from train.config import config_from_flags, define_flags, refuse_words
@@ -16,12 +16,12 @@ from train.loop import train_and_evaluate
 from train.network import NetworkError, check_network
 
 
-def main(argv):
+def main(argv, flag_values=flags.FLAGS):
     """Checks the flags, opens the two splits, hands them to the loop, and prints the results."""
     tf.get_logger().setLevel("WARNING")
     try:
         refuse_words(argv)
-        run = config_from_flags(needed=("data_dir", "workdir", "train_annotations", "val_annotations"))
+        run = config_from_flags(flag_values, ("data_dir", "workdir", "train_annotations", "val_annotations"))
         check_network(run)
         train = open_split(run, run.train_annotations)
         val = open_split(run, run.val_annotations, manifest_of(train).classes)

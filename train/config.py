@@ -55,7 +55,7 @@ class Config:
         "training split, relative to data_dir: a manifest (FILE#SPLIT for one of its splits), a directory of "
         "records, or a CSV like that of Kinetics",
     )
-    val_annotations: str = _data("", "validation split, likewise")
+    val_annotations: str = _data("", "validation split, given in the same way")
     max_bad_fraction: float = _data(0.1, "largest fraction of missing and unreadable videos", _FRACTION)
     decode_isolation: str = _data(
         "none",

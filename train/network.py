@@ -52,7 +52,7 @@ class NetworkError(ValueError):
 
 
 def check_network(config):
-    """Builds each block once for each map that it will meet, so that what it refuses, it refuses before the run.
+    """Builds each block for each map that it will meet, so that a wrong one ends the run before it begins.
 
     Raises:
         NetworkError: --block and --blocks describe no blocks, or a block refuses its arguments or a map.
@@ -94,10 +94,8 @@ def build_network(config, num_classes, images=False):
 
 def network_fields(config):
     """Returns the values of the fields that describe the network, by name."""
-    fields = dataclasses.fields(config)
-    return {
-        field.name: getattr(config, field.name) for field in fields if field.metadata["heading"] == "network"
-    }
+    fields = [field for field in dataclasses.fields(config) if field.metadata["heading"] == "network"]
+    return {field.name: getattr(config, field.name) for field in fields}
 
 
 def _arguments(config):
