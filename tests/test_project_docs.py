@@ -56,7 +56,10 @@ def program_of(module):
 def flags_of(module):
     """Return the flags that a program of this project defines, read from its source."""
     program = program_of(module)
-    files = program.parent.glob("*.py") if program.name == "__main__.py" else [program]
+    whole = (
+        program.name == "__main__.py" and program.parent.name != "train"
+    )  # There each program has its own.
+    files = program.parent.glob("*.py") if whole else [program]
     source = "\n".join(file.read_text(encoding="utf-8") for file in files)
     names = {"help", *re.findall(r'\badd(?:_argument)?\(\s*"--([\w-]+)"', source)}
     if re.search(r"^from absl import.*\bapp\b", source, re.MULTILINE):
@@ -165,6 +168,8 @@ def test_no_file_names_a_machine_path_or_a_package_registry():
             "no file train/flagfiles/none.flags",
         ),
         ("python -m train.kinetics --epoch=1", "no flag --epoch of train.kinetics"),
+        ("python -m train --epochs=1 --noflip", None),
+        ("python -m train --video=FILE", "no flag --video of train"),
         ("python -m train.kinetiks", "no module train.kinetiks"),
         ("python -m tensorboard.main --logdir=DIR", None),
         ("python -m tensorbord.main", "no module tensorbord.main"),

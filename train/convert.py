@@ -89,11 +89,7 @@ def _new_files(output):
     return paths
 
 
-_OPTIONS = {
-    "ignore_head": "leave the classifier at its random start",
-    "allow_missing_blocks": "leave a block of which the source has nothing at its start",
-    "reverse_channels": "make weights for BGR, such as those of Keras's ResNets, take RGB",
-}
+_OPTIONS = ("ignore_head", "allow_missing_blocks", "reverse_channels")
 
 
 def define_own_flags(flag_values=flags.FLAGS):
@@ -104,8 +100,9 @@ def define_own_flags(flag_values=flags.FLAGS):
     flags.DEFINE_string("output", None, f"the file to write, X{_SUFFIX}", required=True, **own)
     flags.DEFINE_integer("num_classes", None, "width of the classifier; 400, or 1000 for images", 1, **own)
     flags.DEFINE_bool("images", False, "a network for images, of no temporal kind", **own)
-    for name, text in _OPTIONS.items():
-        flags.DEFINE_bool(name, False, text, **own)
+    flags.DEFINE_bool("ignore_head", False, "leave the classifier at its random start", **own)
+    flags.DEFINE_bool("allow_missing_blocks", False, "leave blocks that it lacks at their start", **own)
+    flags.DEFINE_bool("reverse_channels", False, "make weights for BGR, such as Keras's, take RGB", **own)
 
 
 def main(argv, flag_values=flags.FLAGS):
