@@ -56,10 +56,9 @@ def program_of(module):
 def flags_of(module):
     """Return the flags that a program of this project defines, read from its source."""
     program = program_of(module)
-    whole = (
-        program.name == "__main__.py" and program.parent.name != "train"
-    )  # There each program has its own.
-    files = program.parent.glob("*.py") if whole else [program]
+    files = program.parent.glob("*.py") if program.name == "__main__.py" else [program]
+    if module == "train":  # The other files there are programs with flags of their own.
+        files = [program]
     source = "\n".join(file.read_text(encoding="utf-8") for file in files)
     names = {"help", *re.findall(r'\badd(?:_argument)?\(\s*"--([\w-]+)"', source)}
     if re.search(r"^from absl import.*\bapp\b", source, re.MULTILINE):
