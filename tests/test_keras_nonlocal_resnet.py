@@ -18,7 +18,15 @@ from keras_nonlocal import (
     VideoResNet,
     feature_pyramid,
 )
-from keras_nonlocal.architecture import DEPTHS, TOPOLOGIES, Convolution, Topology, stage_maps
+from keras_nonlocal.architecture import (
+    DEPTHS,
+    IMAGES,
+    TOPOLOGIES,
+    Convolution,
+    TemporalKind,
+    Topology,
+    stage_maps,
+)
 from keras_nonlocal.checkpoints import load
 from keras_nonlocal.frame_wise import FrameWise
 from keras_nonlocal.grouped_conv2d import GroupedConv2D
@@ -291,6 +299,26 @@ def test_blocks_by_the_name_of_their_placement():
 def test_a_topology_of_ones_own():
     model = small(temporal="c2d", topology=Topology(pool2_frames=4), include_top=False)
     assert model.output_shape == (None, 1, 1, 1, 512)
+
+
+def test_a_temporal_kind_of_ones_own():
+    kind = TemporalKind(3, inflated=3, shifts=True, topology="slowfast", classifier_deviation=0.1)
+    model = small(temporal=kind, input_shape=(4, 32, 32, 3))
+    assert model.get_layer("stem_conv").kernel_size == (3, 7, 7) and model.get_layer("res2_0_shift")
+    assert model.get_layer("res2_0_conv1").kernel_size == (3, 3, 3) and model.get_layer("res2_pool")
+    assert abs(np.asarray(model.get_layer("fc").kernel).std() / 0.1 - 1) < 0.1
+
+
+def test_the_image_network_is_a_call_of_the_video_network():
+    """Whatever argument the one takes, the other takes too."""
+    image = small(ImageResNet, pooling="max", include_top=False, name="mine")
+    same = VideoResNet(18, IMAGES, input_shape=(32, 32, 3), pooling="max", include_top=False)
+    assert image.name == "mine" and same.name == "image_resnet18"
+    assert [w.path for w in image.weights] == [w.path for w in same.weights]
+    with pytest.raises(TypeError, match="groupz"):
+        ImageResNet(18, groupz=2)
+    with pytest.raises(TypeError, match="temporal"):
+        ImageResNet(18, temporal="tsm")
 
 
 @pytest.mark.parametrize("training", [False, True])
