@@ -11,8 +11,9 @@ from keras_nonlocal.depthwise_conv3d import DepthwiseConv3D
 from keras_nonlocal.global_context import GlobalContext
 from keras_nonlocal.insertion import insert_blocks
 from keras_nonlocal.non_local import NonLocal
+from keras_nonlocal.pyramid import feature_pyramid
 from keras_nonlocal.region_non_local import RegionNonLocal
-from keras_nonlocal.resnet import ImageResNet, VideoResNet, feature_pyramid
+from keras_nonlocal.resnet import ImageResNet, VideoResNet
 from keras_nonlocal.squeeze_excite import SqueezeExcite
 from keras_nonlocal.temporal_shift import TemporalShift
 

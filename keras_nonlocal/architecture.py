@@ -1,6 +1,8 @@
-"""What kinds of residual networks there are: depths, temporal kinds, topologies, as data."""
+"""Residual networks as data: depths, temporal kinds, topologies, and where the papers put their blocks."""
 
 from typing import NamedTuple
+
+from keras_nonlocal.arguments import closest
 
 
 class Convolution(NamedTuple):
@@ -41,11 +43,12 @@ class Depth(NamedTuple):
 class TemporalKind(NamedTuple):
     """How a network spans time.
 
-    stem_kernel_frames: of the first convolution.
+    stem_kernel_frames: frames that the first convolution spans.
     inflated: kernel size of the convolution in a residual branch that gets a kernel of 3 frames.
     shifts: whether residual branches shift.
-    topology: the name of its own topology.
+    topology: the name of the topology that it has unless another one is asked for.
     classifier_deviation: standard deviation of the classifier's first weights.
+    images: whether its inputs are images, which have no frames.
     """
 
     stem_kernel_frames: int
@@ -53,6 +56,7 @@ class TemporalKind(NamedTuple):
     shifts: bool
     topology: str
     classifier_deviation: float
+    images: bool = False
 
 
 DEPTHS = {
@@ -68,7 +72,7 @@ TEMPORAL_KINDS = {
     "i3d_3x1x1": TemporalKind(5, 1, False, "fair_8", 0.01),
     "i3d_3x3x3": TemporalKind(5, 3, False, "fair_8", 0.01),
 }
-IMAGES = TemporalKind(1, None, False, "torchvision", 0.01)
+IMAGES = TemporalKind(1, None, False, "torchvision", 0.01, images=True)
 TOPOLOGIES = {
     "torchvision": Topology(),
     "keras": Topology(strided_conv=1),
@@ -84,10 +88,33 @@ STAGE_WIDTHS = (64, 128, 256, 512)
 BOTTLENECK_EXPANSION = 4
 # Which residual blocks of an I3D span time, as (first, step): FAIR's code.
 INFLATED_BLOCKS = {"res2": (0, 1), "res3": (0, 2), "res4": (0, 2), "res5": (1, 2)}
+# Where the papers put their blocks: name -> depth -> stage -> 0-based residual blocks after which one stands.
+PLACEMENTS = {
+    # Every other residual block of res3 and res4: Wang et al. 2018, section 4.1. Depths 50 and 101 as in
+    # its code and in that of BAT (Chi et al. 2020), which has 152 too.
+    "nl5": {
+        50: {"res3": (1, 3), "res4": (1, 3, 5)},
+        101: {"res3": (1, 3), "res4": (6, 13, 20)},
+        152: {"res3": (3, 7), "res4": (11, 23, 35)},
+    },
+    # TSM's code for its NL-5 (Lin et al. 2019), and RNL-5 and [SE+RNL]-5 after it (Huang and Bors 2020).
+    "tsm_nl5": {50: {"res3": (0, 2), "res4": (0, 2, 4)}},
+    # Every residual block of res3 and res4: Wang et al. 2018, section 4.1.
+    "nl10": {50: {"res3": (0, 1, 2, 3), "res4": (0, 1, 2, 3, 4, 5)}},
+    # Before the last residual block of res4: Wang et al. 2018, table 2a; CGNL's code (Yue et al. 2018).
+    "nl1": {50: {"res4": (4,)}, 101: {"res4": (21,)}, 152: {"res4": (34,)}},
+    # Before the last residual block of each stage: Wang et al. 2018, table 2b.
+    "nl1_res2": {50: {"res2": (1,)}},
+    "nl1_res3": {50: {"res3": (2,)}},
+    "nl1_res4": {50: {"res4": (4,)}},
+    "nl1_res5": {50: {"res5": (1,)}},
+    # layer2.1 and layer3.1 of BAT's image code.
+    "bat_resnet18": {18: {"res3": (1,), "res4": (1,)}},
+}
 
 
 def residual_branch(depth, temporal, topology, stage, index, groups, group_width):
-    """Return the convolutions of residual block `index` of a stage, in the order of the data."""
+    """Returns the convolutions of residual block `index` of a stage, in the order of the data."""
     position = STAGE_NAMES.index(stage)
     width = STAGE_WIDTHS[position]
     stride = 2 if index == 0 and stage != "res2" else 1
@@ -103,15 +130,15 @@ def residual_branch(depth, temporal, topology, stage, index, groups, group_width
         convolutions = [Convolution(width, 3, stride), Convolution(width, 3)]
     first, step = INFLATED_BLOCKS[stage]
     if index in range(first, depth.block_counts[position], step):
-        for number, convolution in enumerate(convolutions):
+        for order, convolution in enumerate(convolutions):
             if convolution.kernel_size == temporal.inflated:
-                convolutions[number] = convolution._replace(kernel_frames=3)
+                convolutions[order] = convolution._replace(kernel_frames=3)
                 break
     return convolutions
 
 
 def stage_maps(depth, topology, frames, height, width):
-    """Return the shape of every stage's last map, {"res2": (T, H, W, C), ...}, for clips of a size."""
+    """Returns the shape of every stage's last map, {"res2": (T, H, W, C), ...}, for clips of a size."""
     sides = [_halved(side) for side in (height, width)]
     sides = [_halved(side) if topology.pool1_padded else (side - 1) // 2 for side in sides]
     maps = {}
@@ -125,5 +152,36 @@ def stage_maps(depth, topology, frames, height, width):
     return maps
 
 
+def placement(name, depth):
+    """Returns where a paper puts its blocks.
+
+    Args:
+        name: A key of `PLACEMENTS`.
+        depth: The depth of the ResNet.
+
+    Returns:
+        {"res3": (1, 3), ...}: stage -> 0-based residual blocks after which a block stands.
+
+    Raises:
+        ValueError: The name is unknown, or no paper and no code says where blocks go at this depth.
+
+    Example:
+        >>> placement("nl5", 101)
+        {'res3': (1, 3), 'res4': (6, 13, 20)}
+    """
+    if name not in PLACEMENTS:
+        raise ValueError(
+            f"Expected a placement among {', '.join(PLACEMENTS)}. Received {name!r}. "
+            f"Try: {closest(name, PLACEMENTS) or repr('nl5')}, or the places themselves."
+        )
+    if depth not in PLACEMENTS[name]:
+        depths = tuple(PLACEMENTS[name])
+        raise ValueError(
+            f"Expected a depth for which placement {name!r} is published, {' or '.join(map(str, depths))}. "
+            f"Received {depth!r}. Try: depth={depths[0]}, or the places themselves."
+        )
+    return dict(PLACEMENTS[name][depth])
+
+
 def _halved(side):
-    return -(-side // 2)  # what a padded window of 1, 3 or 7 leaves at stride 2
+    return -(-side // 2)  # A padded window of 1, 3 or 7 pixels leaves this much at stride 2.

@@ -1,4 +1,4 @@
-"""What a residual network is put together from: the stem and the residual blocks, for video and for images.
+"""What a residual network is put together from: stem, residual blocks and head, for video and for images.
 
 Padding is symmetric wherever a stride is: "same" would pad the far side alone, and converted
 weights would give other numbers.
@@ -15,7 +15,7 @@ from keras_nonlocal.temporal_shift import TemporalShift
 
 
 def stem(x, kernel_frames, topology, frozen):
-    """Apply the 7x7 convolution and the max-pooling that every network begins with."""
+    """Applies the 7x7 convolution and the max-pooling that every network begins with."""
     stride_frames = topology.stem_stride_frames
     if kernel_frames == 1 and stride_frames > 1:  # Frames that no kernel would see are dropped first.
         x = layers.MaxPooling3D(1, strides=(stride_frames, 1, 1), name="stem_stride")(x)
@@ -33,11 +33,12 @@ def stem(x, kernel_frames, topology, frozen):
 
 
 def residual_block(x, convolutions, shift_divisor, squeeze_excite_ratio, frozen, name):
-    """Apply a residual branch of `convolutions` and add its input, projected where the shapes differ.
+    """Applies a residual branch of `convolutions` and adds its input, projected where the shapes differ.
 
-    x: map [B, T, H, W, C] or [B, H, W, C].
-    shift_divisor: None, or that of the TemporalShift before the first convolution.
-    squeeze_excite_ratio: None, or that of the SqueezeExcite at the end of the branch.
+    x: A map [B, T, H, W, C] or [B, H, W, C].
+    shift_divisor: None, or the divisor of the TemporalShift before the first convolution.
+    squeeze_excite_ratio: None, or the ratio of the SqueezeExcite at the end of the branch.
+    frozen: Whether batch norms keep to their running statistics.
     """
     width_out, stride = convolutions[-1].filters, max(c.stride for c in convolutions)
     shortcut = x
@@ -46,11 +47,11 @@ def residual_block(x, convolutions, shift_divisor, squeeze_excite_ratio, frozen,
         shortcut = norm(shortcut, f"{name}_shortcut_norm", frozen)
     if shift_divisor is not None:
         x = TemporalShift(shift_divisor, name=f"{name}_shift")(x)
-    for number, convolution in enumerate(convolutions, start=1):
-        if number > 1:
-            x = layers.ReLU(name=f"{name}_relu{number - 1}")(x)
-        x = conv(x, convolution, f"{name}_conv{number}")
-        x = norm(x, f"{name}_norm{number}", frozen)
+    for order, convolution in enumerate(convolutions, start=1):
+        if order > 1:
+            x = layers.ReLU(name=f"{name}_relu{order - 1}")(x)
+        x = conv(x, convolution, f"{name}_conv{order}")
+        x = norm(x, f"{name}_norm{order}", frozen)
     if squeeze_excite_ratio is not None:
         gate = SqueezeExcite(squeeze_excite_ratio, mode="multiply", name="gate")
         x = FrameWise(gate, name=f"{name}_se")(x)
@@ -59,7 +60,7 @@ def residual_block(x, convolutions, shift_divisor, squeeze_excite_ratio, frozen,
 
 
 def conv(x, convolution, name, stride_frames=1):
-    """Apply a convolution without bias: frame by frame, or through time where its kernel spans it."""
+    """Applies a convolution without bias: frame by frame, or through time where its kernel spans it."""
     filters, size, stride, frames, groups = convolution
     strided = max(stride, stride_frames) > 1
     if strided and max(size, frames) > 1:
@@ -79,8 +80,32 @@ def conv(x, convolution, name, stride_frames=1):
 
 
 def norm(x, name, frozen):
-    """Apply batch norm; frozen, it keeps to its running statistics and does not train."""
+    """Applies batch norm, which keeps to its running statistics and does not train if it is `frozen`."""
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, trainable=not frozen, name=name)(x)
+
+
+def head(x, num_classes, dropout, activation, initializer):
+    """Applies average pooling, dropout and the classifier, which make a map [B, ..., D] to [B, num_classes].
+
+    initializer: What the classifier's kernel starts from: a Keras initializer, or a deviation from 0.
+    """
+    if isinstance(initializer, float):
+        initializer = keras.initializers.RandomNormal(stddev=initializer)
+    x = layers.Dropout(dropout, dtype="float32", name="dropout")(pool(x, "avg"))
+    return layers.Dense(
+        num_classes, activation=activation, kernel_initializer=initializer, dtype="float32", name="fc"
+    )(x)
+
+
+def pool(x, kind):
+    """Takes the average ("avg") or the maximum ("max") of all positions: [B, ..., D] -> [B, D] in float32."""
+    layer = {
+        ("avg", 4): layers.GlobalAveragePooling2D,
+        ("avg", 5): layers.GlobalAveragePooling3D,
+        ("max", 4): layers.GlobalMaxPooling2D,
+        ("max", 5): layers.GlobalMaxPooling3D,
+    }[kind, len(x.shape)]
+    return layer(dtype="float32", name="pool")(x)
 
 
 def _pad(x, frames, pixels, name):

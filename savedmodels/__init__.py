@@ -1,5 +1,5 @@
 """Trained models as TensorFlow SavedModels, for TF Serving and every other runtime that loads them.
 
 `signatures` says what goes in and what comes out; `export` writes the model and proves that it loads
-without Keras; `freeze` makes it faster on a CPU. `convert` turns the weights of other libraries into ours.
+without Keras; `freeze` makes it faster on a CPU.
 """

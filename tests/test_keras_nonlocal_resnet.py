@@ -18,7 +18,15 @@ from keras_nonlocal import (
     VideoResNet,
     feature_pyramid,
 )
-from keras_nonlocal.architecture import DEPTHS, TOPOLOGIES, Convolution, Topology, stage_maps
+from keras_nonlocal.architecture import (
+    DEPTHS,
+    IMAGES,
+    TOPOLOGIES,
+    Convolution,
+    TemporalKind,
+    Topology,
+    stage_maps,
+)
 from keras_nonlocal.checkpoints import load
 from keras_nonlocal.frame_wise import FrameWise
 from keras_nonlocal.grouped_conv2d import GroupedConv2D
@@ -258,7 +266,7 @@ def test_weights_file(tmp_path):
     ):
         arguments = {"input_shape": (4, 32, 32, 3), "num_classes": 4} | other
         with pytest.raises(
-            ValueError, match=r"VideoResNet: Expected `weights` that .*Received '.*Try the arguments"
+            ValueError, match=r"VideoResNet: Expected `weights` that .*Received '.*Try: the arguments"
         ):
             VideoResNet(18, weights=str(file), **arguments)
     with pytest.raises(ValueError, match=r"`weights`.*absent\.weights\.h5', which is no file. Try"):
@@ -291,6 +299,26 @@ def test_blocks_by_the_name_of_their_placement():
 def test_a_topology_of_ones_own():
     model = small(temporal="c2d", topology=Topology(pool2_frames=4), include_top=False)
     assert model.output_shape == (None, 1, 1, 1, 512)
+
+
+def test_a_temporal_kind_of_ones_own():
+    kind = TemporalKind(3, inflated=3, shifts=True, topology="slowfast", classifier_deviation=0.1)
+    model = small(temporal=kind, input_shape=(4, 32, 32, 3))
+    assert model.get_layer("stem_conv").kernel_size == (3, 7, 7) and model.get_layer("res2_0_shift")
+    assert model.get_layer("res2_0_conv1").kernel_size == (3, 3, 3) and model.get_layer("res2_pool")
+    assert abs(np.asarray(model.get_layer("fc").kernel).std() / 0.1 - 1) < 0.1
+
+
+def test_the_image_network_is_a_call_of_the_video_network():
+    """Whatever argument the one takes, the other takes too."""
+    image = small(ImageResNet, pooling="max", include_top=False, name="mine")
+    same = VideoResNet(18, IMAGES, input_shape=(32, 32, 3), pooling="max", include_top=False)
+    assert image.name == "mine" and same.name == "image_resnet18"
+    assert [w.path for w in image.weights] == [w.path for w in same.weights]
+    with pytest.raises(TypeError, match="groupz"):
+        ImageResNet(18, groupz=2)
+    with pytest.raises(TypeError, match="temporal"):
+        ImageResNet(18, temporal="tsm")
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -342,19 +370,22 @@ def test_logits_are_float32_under_mixed_precision():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"depth": 20}, r"`depth`.*\(18, 34, 50, 101, 152\).*Received 20.*Try 50"),
-        ({"temporal": "c2d", "input_shape": (1, 64, 64, 3)}, "at least 2 frames.*Try topology='torchvision'"),
+        ({"depth": 20}, r"`depth`.*\(18, 34, 50, 101, 152\).*Received 20.*Try: 50"),
+        (
+            {"temporal": "c2d", "input_shape": (1, 64, 64, 3)},
+            "at least 2 frames.*Try: topology='torch",
+        ),
         ({"temporal": "c2d", "topology": "fair_32", "input_shape": (6, 64, 64, 3)}, "at least 7 frames.*Try"),
         ({"topology": "fair"}, "`topology`.*'fair_8'.*Received 'fair'.*Try"),
         ({"pooling": "mean"}, "`pooling`.*Received 'mean'"),
-        ({"depth": 18, "groups": 32, "group_width": 4}, "groups=1.*Received groups=32.*Try depth=50"),
-        ({"depth": 18, "temporal": "i3d_3x1x1"}, "bottlenecks.*Try temporal='i3d_3x3x3'"),
-        ({"temporal": "lstm"}, "`temporal`.*Received 'lstm'.*Try 'tsm'"),
+        ({"depth": 18, "groups": 32, "group_width": 4}, "groups=1.*Received groups=32.*Try: depth=50"),
+        ({"depth": 18, "temporal": "i3d_3x1x1"}, "bottlenecks.*Try: temporal='i3d_3x3x3'"),
+        ({"temporal": "lstm"}, "`temporal`.*Received 'lstm'.*Try: 'tsm'"),
         ({"input_shape": (224, 224, 3)}, r"`input_shape`.*Received \(224, 224, 3\).*Try"),
         ({"input_shape": (8, 224, 224, None)}, "known number of channels.*Try"),
         ({"blocks": {"res3": (0,)}}, "`blocks` and `make_block` together.*make_block=None.*Try"),
         ({"make_block": NonLocal}, "`blocks` and `make_block` together.*blocks=None.*Try"),
-        ({"blocks": {"layer3": (0,)}, "make_block": NonLocal}, "stages.*Received 'layer3'.*Try 'res3'"),
+        ({"blocks": {"layer3": (0,)}, "make_block": NonLocal}, "stages.*Received 'layer3'.*Try: 'res3'"),
         ({"blocks": {"res3": (4,)}, "make_block": NonLocal}, r"res3 from 0 to 3.*Received \[4\].*Try"),
     ],
 )

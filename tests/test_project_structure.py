@@ -9,9 +9,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("keras_nonlocal", "pipelines", "savedmodels", "train")
 # In the order of the data: a room imports from those before it.
 ROOMS = {
-    "pipelines": "bad_video whole_files manifest clips decoding augmenting order labels account video_files "
+    "pipelines": "bad_video whole_files decoding manifest clips augmenting order labels account video_files "
     "records dataset synthetic builders",
-    "train": "config network data optim evaluate loop __main__ kinetics predict convert profile demo",
+    "train": "fields config network data optim evaluate loop __main__ kinetics predict convert profile demo",
     "savedmodels": "whole_directory signatures export freeze",
 }
 MOST_ROOMS, LONGEST_FILE, LONGEST_FUNCTION = 14, 300, 50

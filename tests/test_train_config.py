@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from keras_nonlocal.placement import BLOCKS
-from train.config import Config, config_from_flags, define_flags, read_config
+from train.config import _RELATIONS, Config, config_from_flags, define_flags, read_config, refuse_words
+from train.fields import as_flags
 
 FLAGFILES = Path(__file__).parent.parent / "train" / "flagfiles"
 VALID = {"data_dir": "videos", "workdir": "run"}
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
 # No value is the field's default, so that a lost field shows.
 OTHER = Config(
@@ -92,6 +93,8 @@ def test_every_field_has_a_flag_with_its_help_and_default():
     define_flags(flag_values)
     for field in dataclasses.fields(Config):
         shown = flag_values[field.name].help
+        words = field.metadata["check"].words
+        assert shown.startswith(field.metadata["help"]) and words in shown
         if field.metadata["repeated"]:
             shown = shown.removesuffix(";\n    repeat this option to specify a list of values")
         assert shown == field.metadata["help"]
@@ -110,8 +113,9 @@ def test_flag_files_of_the_package_are_valid(path):
         ("depth", 19),
         ("temporal", "lstm"),
         ("topology", "fair"),
+        ("groups", 0),
+        ("group_width", 0),
         ("squeeze_excite_ratio", -1),
-        ("blocks", ("res3_4",)),
         ("dropout", 1.0),
         ("dtype_policy", "float8"),
         ("clip_frames", 0),
@@ -145,12 +149,83 @@ def test_flag_files_of_the_package_are_valid(path):
         ("weight_decay", -1.0),
         ("clip_norm", 0.0),
         ("seed", -1),
+        ("seed", 2**31),
         ("test_crops", 2),
     ],
 )
 def test_values_out_of_range_name_the_flag_the_value_and_a_remedy(name, value):
-    with pytest.raises(ValueError, match=rf"(?s)Expected --{name} to be .*Received .*Try"):
-        Config(**(VALID | {name: value}))
+    refused_with_a_remedy({name: value}, name)
+
+
+def refused_with_a_remedy(values, name):
+    """Checks that an error blames the field, and that its hint is accepted beside the other values."""
+    with pytest.raises(ValueError, match=rf"(?s)^Expected --{name} to be .+\. Received .+\. Try: ") as caught:
+        Config(**VALID | values)
+    hint = str(caught.value).rsplit("Try: ", 1)[1]
+    assert hint.startswith(f"--{name}=")
+    others = [flag for other in values if other != name for flag in as_flags(FIELDS[other], values[other])]
+    mended = parsed("--data_dir=videos", "--workdir=run", *others, hint)
+    assert getattr(mended, name) != values.get(name, FIELDS[name].default)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("window_frames", {"clip_frames": 128}),
+        ("window_frames", {"window_frames": 7}),
+        ("short_side", {"crop": 288}),
+        ("short_side", {"crop": 288, "short_side": 287}),
+        ("jitter_sides", {"crop_method": "scale_jitter", "crop": 300, "short_side": 300}),
+        ("jitter_sides", {"crop_method": "scale_jitter", "jitter_sides": (320, 256)}),
+        ("jitter_sides", {"crop_method": "scale_jitter", "jitter_sides": (256,)}),
+        ("batch_size", {"repeats": 3}),
+        ("batch_size", {"repeats": 3, "batch_size": 1}),
+        ("batch_size", {"repeats": 3, "batch_size": 0}),
+        ("warmup_epochs", {"epochs": 3}),
+        ("warmup_epochs", {"epochs": 3, "warmup_epochs": 3.0}),
+        ("warmup_epochs", {"epochs": 3, "warmup_epochs": -1.0}),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused_with_a_value_that_does(name, values):
+    refused_with_a_remedy(values, name)
+
+
+def test_every_constraint_between_fields_is_tested():
+    cases = test_values_that_do_not_go_together_are_refused_with_a_value_that_does.pytestmark[0].args[1]
+    assert {relation.field for relation in _RELATIONS} == {name for name, _ in cases}
+
+
+def test_the_words_of_a_refusal():
+    assert refused_with_a_remedy({"epochs": 0}, "epochs") == (
+        "Expected --epochs to be at least 1. Received 0. Try: --epochs=50"
+    )
+    assert refused_with_a_remedy({"epochs": 3}, "warmup_epochs") == (
+        "Expected --warmup_epochs to be less than --epochs=3. Received 5.0. Try: --warmup_epochs=0.3"
+    )
+
+
+def test_every_default_may_be_what_it_is():
+    for field in FIELDS.values():
+        assert field.metadata["check"].holds(field.default), field.name
+
+
+def test_a_flag_file_has_its_flags_under_headings():
+    lines = Config(**VALID).to_flags().splitlines()
+    headings = [line for line in lines if line.startswith("#")]
+    assert headings == ["# data", "# network", "# clips", "# augmentation", "# optimisation", "# evaluation"]
+    assert lines[lines.index("# clips") + 1] == "--clip_frames=8"
+
+
+def test_words_beside_the_flags_are_refused():
+    refuse_words(["program"])
+    with pytest.raises(ValueError, match=r"^Expected nothing but flags\. Received 'demo\.flags 2'\. Try: "):
+        refuse_words(["program", "demo.flags", "2"])
+
+
+def test_a_configuration_is_made_without_building_a_layer(monkeypatch):
+    monkeypatch.setattr("keras.Layer.__new__", None)
+    Config(block=("no block at all",))
 
 
 def test_words_for_numbers_are_refused():
@@ -165,64 +240,6 @@ def test_directories_are_needed_where_videos_are_read(name):
         parsed(*others)
 
 
-def test_blocks_of_the_default():
-    makers = Config(**VALID).block_makers()
-    assert {stage: tuple(indices) for stage, indices in makers.items()} == {"res3": (0, 2), "res4": (0, 2, 4)}
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ({"block": ("Local",)}, "Expected a block .*RegionNonLocal.*Received 'Local'.*Try"),
-        ({"block": ("NonLocal(pairwize='gaussian')",)}, "pairwize"),
-        ({"blocks": ("res1_0",)}, "Expected .*Received 'res1_0'.*Try"),
-        ({"blocks": ("nl5",), "depth": 34}, "Expected a depth .*nl5.*Received 34.*Try"),
-    ],
-)
-def test_wrong_blocks_are_refused_with_their_flags(values, words):
-    with pytest.raises(ValueError, match=rf"(?s)--block and --blocks: .*{words}"):
-        Config(**VALID | values)
-
-
-def test_a_configuration_builds_the_network_that_its_flags_say():
-    config = parsed(
-        "--depth=50",
-        "--temporal=i3d_3x1x1",
-        "--topology=slowfast",
-        "--groups=32",
-        "--group_width=4",
-        "--squeeze_excite_ratio=16",
-        "--frozen_batch_norm",
-        "--blocks=nl5",
-        "--block=NonLocal(pool_order='before')",
-        "--block=res4_5=GlobalContext",
-        "--data_dir=x",
-        "--workdir=x",
-    )
-    model = config.build_network(7)
-    assert model.output_shape == (None, 7) and model.get_layer("stem_conv").kernel_size == (5, 7, 7)
-    assert model.get_layer("stem_pool_pad") and model.get_layer("res2_0_se").layer.ratio == 16
-    assert model.get_layer("res2_0_conv2").layer.groups == 32 and not model.get_layer("stem_norm").trainable
-    blocks = {
-        name: type(model.get_layer(f"{name}_block")).__name__ for name in ("res3_1", "res4_3", "res4_5")
-    }
-    assert blocks == {"res3_1": "NonLocal", "res4_3": "NonLocal", "res4_5": "GlobalContext"}
-    assert model.get_layer("res3_1_block").pool_order == "before"
-
-
 def test_read_config_names_the_remedy(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"Expected .*Received .*no run.flags.*Try"):
         read_config(tmp_path)
-
-
-@pytest.mark.parametrize("block", BLOCKS)
-def test_every_block_goes_into_a_network_for_video(block):
-    config = Config(**VALID | {"block": (block,), "blocks": ("res4_0",), "depth": 18})  # crops of 224 and 256
-    model = config.build_network(10)
-    assert model.get_layer("res4_0_block").output.shape == (None, 8, None, None, 256)
-
-
-def test_a_block_that_refuses_its_map_refuses_before_the_run():
-    words = r"--block refuses the map of --test_size=300: res3: Expected .* multiples"
-    with pytest.raises(ValueError, match=words):
-        Config(**VALID | {"block": ("BilinearAttentionTransform",), "test_size": 300})

@@ -15,10 +15,7 @@ from pipelines.whole_files import whole_file
 from train import optim
 from train.data import centre_clips, mixes
 from train.evaluate import evaluate
-
-
-class NetworkError(ValueError):
-    """The flags describe no network, or the weights that it starts from do not fit it."""
+from train.network import build_network
 
 
 @iterators_ended_on_error()
@@ -101,10 +98,7 @@ def claim_workdir(config):
 
 def build_model(config, data):
     """Returns the compiled model for a run's data; call it in the strategy's scope."""
-    try:
-        model = config.build_network(len(data.classes))
-    except (ValueError, OSError) as error:
-        raise NetworkError(str(error)) from error
+    model = build_network(config, len(data.classes))
     schedule = optim.cosine_with_warmup(
         config.learning_rate, data.schedule.steps_per_epoch, config.epochs, config.warmup_epochs
     )

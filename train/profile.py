@@ -10,6 +10,7 @@ from absl import app, flags
 
 from keras_nonlocal.counting import count, format_count
 from train import config
+from train.network import build_network
 
 
 def print_count(model, input_shape=None):
@@ -21,8 +22,8 @@ def main(argv):
     """Prints the network that the flags describe, or ends with the reason why they describe none."""
     del argv
     try:
-        run = config.config_from_flags(flags.FLAGS, directories=())
-        network = dataclasses.replace(run, weights="").build_network(flags.FLAGS.num_classes)
+        run = config.config_from_flags(flags.FLAGS, needed=())
+        network = build_network(dataclasses.replace(run, weights=""), flags.FLAGS.num_classes)
     except ValueError as error:
         sys.exit(f"error: {error}")
     side = flags.FLAGS.side or run.crop

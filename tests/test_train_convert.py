@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -13,10 +14,12 @@ import keras
 import numpy as np
 import pytest
 import released
+from absl import flags
 
 from keras_nonlocal import VideoResNet
-from savedmodels import convert
-from train import config
+from train import convert
+from train.config import Config, define_flags
+from train.network import build_network
 
 SMALL = ["--depth=18", "--blocks=res3_0", "--block=NonLocal", "--num_classes=3"]
 
@@ -47,7 +50,7 @@ def write_torch(path, tensors, level="state_dict"):
 def run(*arguments):
     """Run the command in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "savedmodels.convert", *map(str, arguments)],
+        [sys.executable, "-m", "train.convert", *map(str, arguments)],
         cwd=Path(__file__).parents[1],
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
@@ -56,16 +59,35 @@ def run(*arguments):
     )
 
 
+def main(*arguments):
+    """Run the command in this process."""
+    flag_values = flags.FlagValues()
+    convert.define_own_flags(flag_values)
+    define_flags(flag_values)
+    convert.main(flag_values(["convert", *map(str, arguments)]), flag_values)
+
+
+def described_network(path):
+    """Build the network that the file beside some weights describes, and return what the file says."""
+    described = json.loads(path.read_text())
+    values = dict(described["model_flags"])
+    classes, images = values.pop("num_classes"), values.pop("images")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return build_network(Config(**values), classes, images), described
+
+
 def test_a_torch_file_and_the_flag_file_of_a_run(tmp_path):
     _, _, weights, _ = released.load_model("model_tsm_r50_nl5")
-    source, flags, output = (tmp_path / name for name in ("tsm.pth.tar", "run.flags", "out/tsm.weights.h5"))
+    source, flagfile, output = (
+        tmp_path / name for name in ("tsm.pth.tar", "run.flags", "out/tsm.weights.h5")
+    )
     write_torch(source, {f"module.{key}": array for key, array in weights.items()})
-    flags.write_text(config.Config(block=("NonLocal",), blocks=("tsm_nl5",), epochs=7).to_flags())
-    process = run("--format=tsm", f"--source={source}", f"--flagfile={flags}", f"--output={output}")
+    flagfile.write_text(Config(block=("NonLocal",), blocks=("tsm_nl5",), epochs=7, weights="none").to_flags())
+    process = run("--format=tsm", f"--source={source}", f"--flagfile={flagfile}", f"--output={output}")
     assert process.returncode == 0, process.stderr
     assert process.stdout.strip().endswith("0 kept at their start, 0 tensors dropped")
 
-    model = config.Config(block=("NonLocal",), blocks=("tsm_nl5",), weights=str(output)).build_network(400)
+    model = build_network(Config(block=("NonLocal",), blocks=("tsm_nl5",), weights=str(output)), 400)
     released.check_outputs(model, "model_tsm_r50_nl5")
     described = json.loads((tmp_path / "out/tsm.weights.json").read_text())
     assert described["source"] == "tsm.pth.tar" and described["format"] == "tsm"
@@ -93,10 +115,8 @@ def test_a_caffe2_file(tmp_path):
         block,
     )
     assert process.returncode == 0, process.stderr
-    assert json.loads((tmp_path / "i3d.weights.json").read_text())["dropped"] == ["lr", "pred_w_momentum"]
-    flags = convert._parser().parse_args(["--format=fair", "--source=s", "--output=o", "--temporal=i3d_3x1x1",
-                                          "--blocks=nl5", block])  # fmt: skip
-    model = convert.build_network(vars(flags) | {"num_classes": 400})
+    model, described = described_network(tmp_path / "i3d.weights.json")
+    assert described["dropped"] == ["lr", "pred_w_momentum"]
     model.load_weights(output)
     released.check_outputs(model, "model_i3d_r50_nl5_pool1pad0")
 
@@ -139,11 +159,10 @@ def test_a_trunk_into_a_network_with_blocks_and_other_classes(small, tmp_path, c
     source, model = small
     output = str(tmp_path / "trunk.weights.h5")
     arguments = ["--format=tsm", f"--source={source}", f"--output={output}", *SMALL[:-1], "--num_classes=9"]
-    convert.main([*arguments, "--ignore_head", "--allow_missing_blocks"])
+    main(*arguments, "--ignore_head", "--allow_missing_blocks")
     assert "14 kept at their start, 2 tensors dropped" in capsys.readouterr().out
-    described = json.loads((tmp_path / "trunk.weights.json").read_text())
+    again, described = described_network(tmp_path / "trunk.weights.json")
     assert described["dropped"] == ["new_fc.bias", "new_fc.weight"] and len(described["kept"]) == 14
-    again = convert.build_network(described["model_flags"])
     again.load_weights(output)
     np.testing.assert_array_equal(
         again.get_layer("res4_0_conv1").layer.kernel, model.get_layer("res4_0_conv1").layer.kernel
@@ -153,13 +172,14 @@ def test_a_trunk_into_a_network_with_blocks_and_other_classes(small, tmp_path, c
 FAILS = {
     "another ending": (
         ["--output=w.h5"],
-        r"ends in .weights.h5.*Received 'w.h5'.*Try: --output=w.weights.h5",
+        r"Expected --output to end in .weights.h5.*Received 'w.h5'.*Try: --output=w.weights.h5",
     ),
     "no such source": (["--source=none.pth"], "No such file .*none.pth"),
     "what does not fit": ([], "Received no tensor for res3_0_block/.*Try: allow_missing_blocks"),
     "no such block": (["--block=NonLocl"], "NonLocl"),
     "no such place": (["--blocks=res3_7"], "res3 from 0 to 1"),
-    "no such flag file": (["--flagfile=none.flags"], "No such file .*none.flags"),
+    "a word": (["tsm.flags"], "Expected nothing but flags. Received 'tsm.flags'"),
+    "a value out of its range": (["--groups=0"], "Expected --groups to be at least 1"),
 }
 
 
@@ -168,7 +188,7 @@ def test_nothing_is_written_unless_all_fits(case, small, tmp_path, capsys, monke
     added, words = FAILS[case]
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=f"^error: [^\n]*{words}[^\n]*$"):
-        convert.main(["--format=tsm", f"--source={small[0]}", "--output=w.weights.h5", *SMALL, *added])
+        main("--format=tsm", f"--source={small[0]}", "--output=w.weights.h5", *SMALL, *added)
     assert os.listdir(tmp_path) == []
 
 
@@ -178,9 +198,7 @@ def test_an_existing_output_stays(existing, small, tmp_path):
     with pytest.raises(
         SystemExit, match=f"error: Expected a new file.*{existing}.*exists.*Try: --output=OTHER"
     ):
-        convert.main(
-            ["--format=tsm", f"--source={small[0]}", f"--output={tmp_path / 'w.weights.h5'}", *SMALL]
-        )
+        main("--format=tsm", f"--source={small[0]}", f"--output={tmp_path / 'w.weights.h5'}", *SMALL)
     assert os.listdir(tmp_path) == [existing] and (tmp_path / existing).read_text() == "mine"
 
 
@@ -191,51 +209,78 @@ def test_a_full_disk_leaves_nothing(small, tmp_path, monkeypatch):
 
     monkeypatch.setattr(keras.Model, "save_weights", fail)
     with pytest.raises(SystemExit, match=r"^error: No space left on device$"):
-        convert.main(
-            ["--format=tsm", f"--source={small[0]}", f"--output={tmp_path / 'w.weights.h5'}", *SMALL[:-1],
-             "--blocks=", "--num_classes=3"]
+        main(
+            "--format=tsm", f"--source={small[0]}", f"--output={tmp_path / 'w.weights.h5'}", *SMALL[:-1],
+            "--blocks=", "--num_classes=3",
         )  # fmt: skip
     assert os.listdir(tmp_path) == []
 
 
-def test_errors_are_one_line_and_unknown_flags_are_errors(small, tmp_path):
-    arguments = ["--format=tsm", f"--source={small[0]}", f"--output={tmp_path / 'w.weights.h5'}", *SMALL]
-    process = run(*arguments)
+def test_errors_are_one_line_without_a_traceback(small, tmp_path):
+    process = run("--format=tsm", f"--source={small[0]}", f"--output={tmp_path / 'w.weights.h5'}", *SMALL)
     assert process.returncode == 1 and process.stdout == ""
     assert "Traceback" not in process.stderr
     assert process.stderr.splitlines()[-1].startswith("error: Expected a tensor for each variable")
-    with pytest.raises(SystemExit) as stopped:
-        convert.main([*arguments, "--epochs=3"])
-    assert stopped.value.code == 2
     assert os.listdir(tmp_path) == []
 
 
-def test_model_flags_of_a_flag_file(tmp_path):
-    path = tmp_path / "run.flags"
-    path.write_text(
-        "# a run\n--depth=101\n\n// another\n-temporal=c2d\n--noflip\n--nofrozen_batch_norm\n--epochs=5\n"
-        "--block=NonLocal(scaled=True)\n--block=res4=RegionNonLocal(kernel_size=(3, 3, 3))\n--blocks=nl5\n"
+@pytest.mark.parametrize(
+    ("added", "words"),
+    [
+        ("--epoch=3", "Unknown command line flag 'epoch'"),
+        ("--depth 18", "Unknown command line flag 'depth 18'"),
+        ("--flagfile=none.flags", "Unable to open flagfile: .*none.flags"),
+        ("--format=tsn", "--format=tsn: value should be one of <.*tsm"),
+        ("--num_classes=0", "--num_classes=0: 0 is not a positive integer"),
+    ],
+)
+def test_what_no_flag_allows_is_an_error_of_the_flags(added, words):
+    with pytest.raises(flags.Error, match=words):
+        main("--format=tsm", "--source=s", "--output=w.weights.h5", *SMALL, added)
+
+
+def test_an_error_of_the_flags_is_one_line(tmp_path):
+    process = run("--format=tsm", "--source=s", f"--output={tmp_path / 'w.weights.h5'}", "--epoch=3")
+    assert process.returncode == 1 and process.stdout == "" and "Traceback" not in process.stderr
+    assert re.search("^FATAL Flags parsing error: Unknown .* 'epoch'", process.stderr, re.MULTILINE)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_flag_file_of_a_run_or_of_ones_own(small, tmp_path):
+    """The command line wins over the file, and flags of the run that are not the network's are ignored."""
+    own = tmp_path / "own.flags"
+    own.write_text(
+        "# a run\n--depth=34\n\n// another\n--noflip\n--nofrozen_batch_norm\n--epochs=7\n--blocks=\n"
+        "--block=NonLocal(scaled=True)\n--block=res4=RegionNonLocal(kernel_size=(3, 3, 3))\n"
     )
-    found = convert.model_flags_of(path)
-    options = convert._parser().parse_args(
-        [*found, "--format=tsm", "--source=s", "--output=o", "--depth=152"]
-    )
-    assert (options.depth, options.temporal, options.frozen_batch_norm) == (152, "c2d", False)
-    assert options.block == ["NonLocal(scaled=True)", "res4=RegionNonLocal(kernel_size=(3, 3, 3))"]
-    assert options.blocks == ["nl5"] and len(found) == 6
+    output = tmp_path / "w.weights.h5"
+    common = ["--format=tsm", f"--source={small[0]}", f"--output={output}", "--num_classes=3"]
+    main(*common, f"--flagfile={own}", "--depth=18")
+    described = json.loads((tmp_path / "w.weights.json").read_text())["model_flags"]
+    assert (described["depth"], described["blocks"], described["num_classes"]) == (18, [], 3)
+    assert described["block"] == ["NonLocal(scaled=True)", "res4=RegionNonLocal(kernel_size=(3, 3, 3))"]
+    assert "epochs" not in described and "weights" not in described
 
 
-@pytest.mark.parametrize("line", ["--depth 18", "depth=18", "--flagfile=other.flags"])
-def test_other_lines_of_a_flag_file_are_refused(line, tmp_path):
-    (tmp_path / "run.flags").write_text(f"--epochs=3\n{line}\n")
-    with pytest.raises(ValueError, match=f"Expected a line .*Received '{line}' in line 2. Try"):
-        convert.model_flags_of(tmp_path / "run.flags")
+def test_a_flag_file_with_a_word_in_it_is_refused(small, tmp_path):
+    (tmp_path / "own.flags").write_text("--depth=18\nepochs=3\n")
+    with pytest.raises(SystemExit, match=r"^error: Expected nothing but flags. Received 'epochs=3"):
+        main("--format=tsm", f"--source={small[0]}", "--output=w", f"--flagfile={tmp_path / 'own.flags'}")
 
 
-def test_flags_and_defaults_are_those_of_a_run():
-    options = vars(convert._parser().parse_args(["--format=tsm", "--source=s", "--output=o"]))
-    run_defaults = config._defaults()
-    for name in convert.MODEL_FLAGS.keys() - {"block"}:
-        default = run_defaults[name]
-        assert options[name] == (list(default) if isinstance(default, tuple) else default), name
-    assert run_defaults["block"] == ("RegionNonLocal",) and options["block"] == []
+def test_the_flag_file_of_the_demo(small, tmp_path):
+    demo = Path(__file__).parents[1] / "train/flagfiles/demo.flags"
+    output = tmp_path / "w.weights.h5"
+    arguments = ["--format=tsm", f"--source={small[0]}", f"--output={output}", f"--flagfile={demo}"]
+    main(*arguments, "--num_classes=3", "--allow_missing_blocks")
+    assert sorted(os.listdir(tmp_path)) == ["w.weights.h5", "w.weights.json"]
+
+
+def test_images_have_a_thousand_classes_unless_told(tmp_path):
+    classes = {}
+    for images in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(convert, "convert", lambda *a, **o: classes.update({a[5]: a[4]}) or sys.exit(0))
+            with pytest.raises(SystemExit):
+                main("--format=torchvision", "--source=s", "--output=o", f"--images={images}")
+    assert classes == {True: 1000, False: 400}

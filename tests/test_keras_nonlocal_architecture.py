@@ -1,0 +1,37 @@
+"""Residual networks as data: where the papers put their blocks."""
+
+import pytest
+
+from keras_nonlocal.architecture import PLACEMENTS, placement
+
+
+def test_placements_have_the_papers_number_of_blocks():
+    counts = {"nl5": 5, "tsm_nl5": 5, "nl10": 10, "bat_resnet18": 2}
+    for name, depths in PLACEMENTS.items():
+        for depth in depths:
+            places = placement(name, depth)
+            assert sum(map(len, places.values())) == counts.get(name, 1), (name, depth)
+
+
+@pytest.mark.parametrize(("name", "depths"), [("nl1", {50: 6, 101: 23, 152: 36}), ("nl1_res4", {50: 6})])
+def test_one_block_stands_before_the_last_residual_block(name, depths):
+    assert {depth: placement(name, depth) for depth in depths} == {
+        depth: {"res4": (count - 2,)} for depth, count in depths.items()
+    }
+
+
+def test_a_placement_is_the_callers_own():
+    placement("tsm_nl5", 50).clear()
+    assert placement("tsm_nl5", 50) == {"res3": (0, 2), "res4": (0, 2, 4)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nl55", 50), "Expected a placement among nl5, tsm_nl5.*Received 'nl55'. Try: 'nl5'"),
+        (("nl5", 34), "'nl5' is published, 50 or 101 or 152. Received 34. Try: depth=50"),
+    ],
+)
+def test_unpublished_placements_are_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        placement(*arguments)

@@ -1,0 +1,48 @@
+"""Trains and evaluates any configuration.
+
+python -m train --flagfile=train/flagfiles/demo.flags
+python -m train --data_dir=DIR --workdir=DIR --train_annotations=FILE --val_annotations=FILE [--FLAG=VALUE]
+"""
+
+import sys
+
+import tensorflow as tf
+from absl import app, flags
+
+from pipelines.account import TooManyBadVideos
+from train.config import config_from_flags, define_flags, in_flags, refuse_words
+from train.data import open_data
+from train.loop import train_and_evaluate
+from train.network import NetworkError, check_network
+
+
+def main(argv, flag_values=flags.FLAGS):
+    """Checks the flags, opens the data, hands both to the loop, and prints the results."""
+    tf.get_logger().setLevel("WARNING")
+    try:
+        refuse_words(argv)
+        run = config_from_flags(flag_values, ("data_dir", "workdir", "train_annotations", "val_annotations"))
+        check_network(run)
+        data = open_data(run)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {in_flags(error)}")
+    try:
+        results = train_and_evaluate(run, data)
+    except (NetworkError, TooManyBadVideos, OSError, FloatingPointError) as error:
+        sys.exit(f"error: {in_flags(error)}")
+    print(
+        f"top-1 {results['top1']:.1%}, top-5 {results['top5']:.1%} on {results['videos']} videos, "
+        f"{results['clips']} clips x {results['crops']} crops, {results['seconds_per_video']:.3f} s per video"
+    )
+    for name, account in results["data"].items():
+        reasons = "".join(f"; {count} x {reason}" for reason, count in account["skipped_reasons"].items())
+        print(
+            f"{name}: {account['used']} of {account['videos']} videos used, {account['never_read']} never "
+            f"read, {account['skipped']} skipped{reasons}; manifest {account['manifest'][:12]}"
+        )
+    print(f"wrote {run.workdir}/results.json")
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

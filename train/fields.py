@@ -1,0 +1,157 @@
+"""The fields of a configuration: what each means and may be, alone and beside the others, and its flag."""
+
+import dataclasses
+import math
+import re
+import types
+import typing
+from collections.abc import Callable
+from typing import NamedTuple
+
+from absl import flags
+
+flags.disclaim_key_flags()  # Flags belong to the program that defines them, so that its --help lists them.
+
+
+class Constraint(NamedTuple):
+    """What one field may be: a predicate, and the words that finish "Expected --name to be ..."."""
+
+    holds: Callable
+    words: str
+
+
+class Relation(NamedTuple):
+    """A constraint between fields, to which one of them gives way.
+
+    field: The name of that one.
+    holds: Function (config) -> whether the constraint is fulfilled.
+    words: What the field has to be; "{0.epochs}" stands for the value of another one.
+    remedy: Function (config) -> a value of the field that fulfils it.
+    """
+
+    field: str
+    holds: Callable
+    words: str
+    remedy: Callable
+
+
+ANY = Constraint(lambda value: True, "")
+
+
+def field_of(heading, default, text, check=ANY, repeated=False, none=False):
+    """Returns a dataclass field under a heading, with its meaning and its constraint.
+
+    The flag of a `repeated` field is given once for each item, as its items may hold commas. With `none`, an
+    empty text or 0 stands for None where the network is built.
+    """
+    words = f"{text}; {check.words}" if check.words else text
+    metadata = {"heading": heading, "help": words, "check": check, "repeated": repeated, "none": none}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def at_least(least):
+    """Returns the constraint to finite numbers from `least` on."""
+    return Constraint(lambda value: least <= value < math.inf, f"at least {least}")
+
+
+def above(bound):
+    """Returns the constraint to finite numbers above `bound`."""
+    return Constraint(lambda value: bound < value < math.inf, f"above {bound}")
+
+
+def within(low, high):
+    """Returns the constraint to numbers from `low` to `high`, both included."""
+    return Constraint(lambda value: low <= value <= high, f"in [{low}, {high}]")
+
+
+def from_to_below(low, high):
+    """Returns the constraint to numbers from `low` to below `high`."""
+    return Constraint(lambda value: low <= value < high, f"in [{low}, {high})")
+
+
+def one_of(*choices):
+    """Returns the constraint to some values; "" is called empty."""
+    words = [str(choice) or "empty" for choice in choices]
+    return Constraint(lambda value: value in choices, f"one of {', '.join(words)}")
+
+
+def like(pattern, words):
+    """Returns the constraint to texts that a regular expression matches from end to end."""
+    return Constraint(lambda value: re.fullmatch(pattern, value) is not None, words)
+
+
+def all_of(holds, words, length=None):
+    """Returns the constraint to tuples of a `length`, or not empty, whose items fulfil a predicate."""
+    return Constraint(
+        lambda values: len(values) == (length or max(len(values), 1)) and all(map(holds, values)), words
+    )
+
+
+def check_fields(config, relations):
+    """Checks each field of a configuration, and then the relations between them.
+
+    Raises:
+        ValueError: A field is not what it may be. The error says what it could be instead.
+    """
+    fields = {field.name: field for field in dataclasses.fields(config)}
+    wrong = [
+        field for field in fields.values() if not field.metadata["check"].holds(getattr(config, field.name))
+    ]
+    if wrong:
+        # The hint goes with all fields that are right.
+        mended = types.SimpleNamespace(**vars(config) | {field.name: field.default for field in wrong})
+        first, remedy = wrong[0], wrong[0].default
+        for relation in relations:
+            if relation.field == first.name and not relation.holds(mended):
+                remedy = relation.remedy(mended)
+        raise _refusal(first, config, first.metadata["check"].words, remedy)
+    for relation in relations:
+        if not relation.holds(config):
+            words = relation.words.format(config)
+            raise _refusal(fields[relation.field], config, words, relation.remedy(config))
+
+
+def _refusal(field, config, expected, remedy):
+    return ValueError(
+        f"Expected --{field.name} to be {expected}. Received {getattr(config, field.name)!r}. "
+        f"Try: {' '.join(as_flags(field, remedy))}"
+    )
+
+
+def define_flag(field, default, flag_values):
+    """Defines the flag of a field, with a default in the place of its own."""
+    text = field.metadata["help"]
+    if field.metadata["repeated"]:
+        flags.DEFINE_multi_string(field.name, list(default), text, flag_values=flag_values)
+    elif typing.get_origin(field.type) is tuple:
+        flags.DEFINE_list(field.name, [str(item) for item in default], text, flag_values=flag_values)
+    else:
+        define = {
+            int: flags.DEFINE_integer,
+            float: flags.DEFINE_float,
+            bool: flags.DEFINE_bool,
+            str: flags.DEFINE_string,
+        }
+        define[field.type](field.name, default, text, flag_values=flag_values)
+
+
+def flag_value(field, flag_values):
+    """Returns the value that a parsed flag gives its field; raises ValueError where numbers are none."""
+    value = flag_values[field.name].value
+    if typing.get_origin(field.type) is not tuple:
+        return value
+    kind = typing.get_args(field.type)[0]
+    try:
+        return tuple(kind(item) for item in value)
+    except ValueError:
+        raise ValueError(
+            f"Expected --{field.name} to be numbers separated by commas. "
+            f"Received {','.join(value)!r}. Try: {as_flags(field, field.default)[0]}"
+        ) from None
+
+
+def as_flags(field, value):
+    """Returns the flags that give a field a value: one, or one for each item of a repeated field."""
+    if field.metadata["repeated"]:
+        return [f"--{field.name}={item}" for item in value]
+    return [f"--{field.name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"]
