@@ -51,6 +51,8 @@ class RegionNonLocal(keras.layers.Layer):
             "dot_product": p_i . p_j, C(x) = M;
             "cosine": ReLU(p_i . p_j / (|p_i| |p_j|)), C(x) = M.
         relu: True takes the positive part of the dot product.
+        normalize: True gives each p_i length 1 before sub-sampling and f, as "cosine" does; with
+            "gaussian" it is the `use_norm` of the authors' code, a softmax of cosines.
         region: F_theta over that region: "convolution", depthwise without bias; "average", of the
             positions inside the map; "maximum".
         channels: width d of u and p; None means C // 2.
@@ -73,13 +75,14 @@ class RegionNonLocal(keras.layers.Layer):
         follows the paper. F_theta's start follows the code: Xavier uniform with the fans of its
         grouped dense kernel, bound sqrt(6 / ((w + d) * kt * kh * kw)), w = d // max(d // 32, 1)
         channels in a group; the paper gives none. Sub-sampling exists in the code only, where it is
-        off too. The code's dot product has relu=True, the paper's formula has no ReLU. The released
-        weights are RegionNonLocal((3, 7, 7)) in res3 and RegionNonLocal((3, 3, 3)) in res4.
+        off too; it pools keys after they are normalised. The code's dot product has relu=True, the
+        paper's formula has no ReLU. The released weights are RegionNonLocal((3, 7, 7)) in res3 and
+        RegionNonLocal((3, 3, 3)) in res4.
         The code's frozen mask is not needed for a true depthwise kernel.
 
     Raises:
-        ValueError: an unknown `pairwise` or `region`; `relu` without the dot product; even kernel
-            sides; `channels` below 1; a `subsample` window larger than the map; a rank other than
+        ValueError: an unknown `pairwise` or `region`; `relu` without the dot product; `normalize` with
+            "cosine"; even kernel sides; `channels` below 1; a `subsample` window larger than the map; a rank other than
             3, 4, 5; unknown channels; a channels_first data format.
 
     Example:
@@ -96,6 +99,7 @@ class RegionNonLocal(keras.layers.Layer):
         kernel_size=(3, 7, 7),
         pairwise="gaussian",
         relu=False,
+        normalize=False,
         region="convolution",
         channels=None,
         subsample=None,
@@ -113,9 +117,15 @@ class RegionNonLocal(keras.layers.Layer):
                 f"{self.name}: Expected `relu` only with 'dot_product': the others have no negative weights. "
                 f"Received relu=True with {pairwise!r}. Try: relu=False."
             )
+        if normalize and pairwise == "cosine":
+            raise ValueError(
+                f"{self.name}: Expected no `normalize` with 'cosine', which implies it. "
+                "Received normalize=True with 'cosine'. Try: normalize=False."
+            )
         check_bottleneck(self, channels)
         self.pairwise = pairwise
         self.relu = relu
+        self.normalize = normalize
         self.region = region
         self.channels = channels
         self.subsample = None if subsample is None else check_window("subsample", subsample, self.name)
@@ -164,6 +174,8 @@ class RegionNonLocal(keras.layers.Layer):
         self._check_shape(x.shape)
         u = self.g(x)  # [B, ..., d]
         p = self.f_theta(u)  # [B, ..., d]
+        if self.normalize or self.pairwise == "cosine":
+            p = _normalised(p)
         keys, values = p, u
         if self.subsample is not None:
             keys, values = max_pool(keys, self.subsample), max_pool(values, self.subsample)
@@ -175,7 +187,7 @@ class RegionNonLocal(keras.layers.Layer):
         if self.pairwise == "gaussian":
             return softmax_aggregate(queries, keys, values)
         if self.pairwise == "cosine":
-            return relu_aggregate(_normalised(queries), _normalised(keys), values)
+            return relu_aggregate(queries, keys, values)
         return (relu_aggregate if self.relu else dot_product_aggregate)(queries, keys, values)
 
     def compute_output_shape(self, input_shape):
@@ -189,6 +201,7 @@ class RegionNonLocal(keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "pairwise": self.pairwise,
             "relu": self.relu,
+            "normalize": self.normalize,
             "region": self.region,
             "channels": self.channels,
             "subsample": self.subsample,
@@ -201,5 +214,5 @@ class RegionNonLocal(keras.layers.Layer):
 def _normalised(p):
     """Returns each vector with length 1, or zero if it is zero; in float32 at least, which holds 1e-24."""
     p = at_least_float32(p)
-    squared_length = ops.sum(ops.square(p), axis=-1, keepdims=True)  # [B, N, 1]
+    squared_length = ops.sum(ops.square(p), axis=-1, keepdims=True)  # [B, ..., 1]
     return p * ops.rsqrt(ops.maximum(squared_length, 1e-24))

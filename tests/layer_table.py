@@ -77,6 +77,7 @@ SPACE = PLAIN | {"pairwise": "gaussian", "reach": "space", "subsample": (2, 1, 2
 TIME = PLAIN | {"pairwise": "concatenation", "reach": "time", "window_frames": 2, "subsample": None}
 PAIRS = PLAIN | {"pairwise": "concatenation", "subsample": (2, 2, 2)}
 COSINE = REGION | {"pairwise": "cosine", "batch_norm": False}
+UNIT = REGION | {"normalize": True}
 RELU = PLAIN | {"kernel_size": (3, 3, 3), "pairwise": "dot_product", "relu": True, "region": "average"}
 LARGEST = PLAIN | {"kernel_size": (3, 5, 3), "pairwise": "dot_product", "region": "maximum"}
 
@@ -105,6 +106,7 @@ ROWS = {
     "non_local_time": Row(NonLocal, TIME, (2, 4, 3, 2, 4), oracles.non_local, True, (2, 1, 1)),
     "non_local_pairs": Row(NonLocal, PAIRS, (2, 4, 5, 4), oracles.non_local, True, (2, 2)),
     "region_cosine": Row(RegionNonLocal, COSINE, (2, 4, 4, 3, 4), oracles.region_non_local, True, (2, 2, 1)),
+    "region_unit": Row(RegionNonLocal, UNIT, (2, 4, 4, 3, 4), oracles.region_non_local, True, (2, 2, 1)),
     "region_relu": Row(RegionNonLocal, RELU, (2, 3, 4, 5, 4), oracles.region_non_local, True),
     "region_largest": Row(RegionNonLocal, LARGEST, (2, 3, 4, 5, 4), oracles.region_non_local, True),
     "region_video": Row(RegionNonLocal, REGION, (2, 4, 4, 3, 4), oracles.region_non_local, True),

@@ -167,6 +167,7 @@ def region_non_local(
     kernel_size=(3, 7, 7),
     pairwise="gaussian",
     relu=False,
+    normalize=False,
     region="convolution",
     subsample=None,
     **_,
@@ -174,10 +175,10 @@ def region_non_local(
     u = project(x, w, "g")
     p = depthwise(u, w["region/kernel"]) if region == "convolution" else None
     p = pool(u, kernel_size, {"average": np.mean, "maximum": np.max}[region]) if p is None else p
+    if normalize or pairwise == "cosine":
+        p = p / np.linalg.norm(p, axis=-1, keepdims=True)
     keys, values = (max_pool(a, subsample or (1, 1, 1)) for a in (p, u))
     weigh = softmax
-    if pairwise == "cosine":
-        p, keys = (a / np.linalg.norm(a, axis=-1, keepdims=True) for a in (p, keys))
     if pairwise != "gaussian":
         weigh = mean_of((lambda s: np.maximum(s, 0)) if relu or pairwise == "cosine" else lambda s: s)
     return x + close(attend(p, keys, values, weigh), w)

@@ -95,3 +95,8 @@ def test_cosine_of_a_zero_vector_is_zero():
     x = np.zeros((1, 2, 3, 3, 4), "float32")
     (gradient,) = backends.gradients(lambda x: ops.sum(layer(x)), x)
     np.testing.assert_array_equal(gradient, np.ones_like(x))  # that of the residual connection alone
+
+
+def test_normalize_beside_the_cosine_is_refused():
+    with pytest.raises(ValueError, match=r"no `normalize` with 'cosine'.*Received .*Try: normalize=False"):
+        RegionNonLocal(pairwise="cosine", normalize=True)
