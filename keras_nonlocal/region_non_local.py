@@ -82,8 +82,8 @@ class RegionNonLocal(keras.layers.Layer):
 
     Raises:
         ValueError: an unknown `pairwise` or `region`; `relu` without the dot product; `normalize` with
-            "cosine"; even kernel sides; `channels` below 1; a `subsample` window larger than the map; a rank other than
-            3, 4, 5; unknown channels; a channels_first data format.
+            "cosine"; even kernel sides; `channels` below 1; a `subsample` window larger than the map; a
+            rank other than 3, 4, 5; unknown channels; a channels_first data format.
 
     Example:
         >>> import math, keras
