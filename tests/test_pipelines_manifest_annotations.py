@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -472,21 +473,34 @@ def test_cub200(tmp_path):
 
 def test_a_folder_for_each_class(tmp_path):
     paths = [touch(tmp_path, "train", *p) for p in (("n01", "b.JPEG"), ("n01", "c.mp4"), ("n02", "a.webm"))]
+    paths += [touch(tmp_path, "train", "n02", f"b{suffix}") for suffix in (".M2TS", ".mts", ".ogv", ".webp")]
     other = touch(tmp_path, "train", "n02", "notes.txt")
     touch(tmp_path, "train", "n02", ".DS_Store")
-    touch(tmp_path, "train", "n02", "more", "d.jpg")
+    touch(tmp_path, "train", "n02", "frames", "1.jpg")
+    touch(tmp_path, "train", "n02", "more", "d.mp4")
+    (tmp_path / "train" / "n02" / "lost.mp4").symlink_to("gone.mp4")
     touch(tmp_path, "train", "README")
     val = touch(tmp_path, "val", "n02", "a.jpg")
     found = read_folders(tmp_path, "train")
-    assert found.videos == (one(paths[0], 0), one(paths[1], 0), one(paths[2], 1))
+    assert found.videos[:3] == (one(paths[0], 0), one(paths[1], 0), one(paths[2], 1))
+    frames = str(tmp_path / "train" / "n02" / "frames")
+    assert [video.path for video in found.videos[3:]] == [*paths[3:], frames]
     assert found.classes == ("n01", "n02")
-    assert [bad.path for bad in found.unusable] == [other]
+    folder = tmp_path / "train" / "n02"
+    assert [(bad.path, bad.reason) for bad in found.unusable] == [
+        (str(folder / "lost.mp4"), "a link that leads nowhere, or neither a file nor a folder"),
+        (str(folder / "more"), "a folder without images; the files of a class lie directly in its folder"),
+        (other, "neither a video nor an image by its name"),
+    ]
     assert read_folders(tmp_path, "val", classes=found.classes).videos == (one(val, 1, "val"),)
     assert read_folders(tmp_path / "val").videos == (one(val, 0, ""),)
     with pytest.raises(ValueError, match=r"Received 'n01' in .*train. Try"):
         read_folders(tmp_path, "train", classes=("n02",))
-    with pytest.raises(ValueError, match=r"files at .*<class>/<file>. Received 2 folders without .*Try"):
+    with pytest.raises(ValueError, match=r"named as splits, train, val\. Try: --split=train --split=val"):
         read_folders(tmp_path)
+    (tmp_path / "empty" / "class").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"files at .*<class>/<file>. Received 1 folders without .*Try"):
+        read_folders(tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match=r"a directory of videos at .*test"):
         read_folders(tmp_path, "test")
 
@@ -509,7 +523,7 @@ def test_lists_of_tsn_and_mmaction(tmp_path):
     assert [bad.path for bad in found.unusable] == [f"{tmp_path}/gone.mp4"]
     names = write_table(tmp_path, "golf", "tai chi", "yoga", "archery", header=None, name="label_map.txt")
     assert read_list(tmp_path, table, names=names).classes == ("golf", "tai chi", "yoga", "archery")
-    with pytest.raises(ValueError, match=r"a label below 2.* in line 1 of .*Try"):
+    with pytest.raises(ValueError, match=r"labels below 2.* in line 1 of .*Try"):
         read_list(tmp_path, table, classes=("golf", "yoga"))
     for line in ("a.mp4", "a.mp4 x", "7", "a.mp4 -1", "a.mp4 ٣"):
         table = write_table(tmp_path, lines[0], line, header=None, name="train.txt")
@@ -517,6 +531,28 @@ def test_lists_of_tsn_and_mmaction(tmp_path):
             read_list(tmp_path, table)
     with pytest.raises(ValueError, match=r"annotated videos in .*Received none"):
         read_list(tmp_path, write_table(tmp_path, "", header=None, name="empty.txt"))
+
+
+def test_all_labels_of_a_list_count(tmp_path):
+    lines = ["clip.mp4 0 2 3", "clip 7.mp4 1 2", "v.avi 2 2", "frames 30 1"]
+    for name in ("clip.mp4", "clip 7.mp4", "v.avi", "frames/1.jpg"):
+        touch(tmp_path, *name.split("/"))
+    found = read_list(tmp_path, write_table(tmp_path, *lines, header=None, name="train.txt"))
+    shown = [(Path(video.path).name, [label.number for label in video.labels]) for video in found.videos]
+    expected = [("clip.mp4", [0, 2, 3]), ("clip 7.mp4", [1, 2]), ("v.avi", [2]), ("frames", [1])]
+    assert shown == expected
+    assert found.multi_label
+    with pytest.raises(ValueError, match=r"labels below 3.* in line 1 of .*Try"):
+        read_list(tmp_path, "train.txt", classes=("a", "b", "c"))
+
+
+def test_labels_from_1_are_no_silent_empty_class(tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        touch(tmp_path, name)
+    table = write_table(tmp_path, "a.mp4 1", "b.mp4 2", header=None, name="train.txt")
+    with pytest.raises(ValueError, match=r"labels from 0 in .*Received labels from 1 to 2.*Try: --names"):
+        read_list(tmp_path, table)
+    assert len(read_list(tmp_path, table, classes=("nothing", "x", "y"))) == 2
 
 
 @pytest.mark.parametrize(

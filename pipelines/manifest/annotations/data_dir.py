@@ -4,7 +4,33 @@ import os
 
 from pipelines.manifest.files import Manifest, without_bad
 
+# The suffixes of re-encoded copies, and of all files that `pipelines.decoding` reads.
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+_OTHER_SUFFIXES = (
+    *(".3g2", ".3gp", ".apng", ".asf", ".bmp", ".divx", ".flv", ".gif", ".h264", ".hevc", ".ivf", ".m2ts"),
+    *(
+        ".m2v",
+        ".m4v",
+        ".mj2",
+        ".mjpeg",
+        ".mov",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".ogg",
+        ".ogv",
+        ".ts",
+        ".vob",
+        ".webp",
+    ),
+    ".wmv",
+)
+
+
+def is_media(name):
+    """Returns whether a file is a video or an image by its name."""
+    return os.path.splitext(name)[1].lower() in (*SUFFIXES, *IMAGE_SUFFIXES, *_OTHER_SUFFIXES)
 
 
 def check_directory(path):

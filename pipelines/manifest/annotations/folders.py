@@ -3,23 +3,21 @@
 import os
 
 from pipelines.bad_video import BadVideo
-from pipelines.manifest.annotations.data_dir import SUFFIXES, check_directory
+from pipelines.manifest.annotations.data_dir import IMAGE_SUFFIXES, check_directory, is_media
 from pipelines.manifest.annotations.format import Flag, Format
 from pipelines.manifest.annotations.tables import unknown_label
 from pipelines.manifest.files import Listings, Manifest
 from pipelines.manifest.rows import Label, Video
 
-_KNOWN = frozenset(
-    (*SUFFIXES, ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts", ".gif")
-    + (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-)
+_SPLITS = frozenset(("train", "training", "val", "valid", "validation", "test"))
 
 
 def read_folders(data_dir, split="", classes=None, keep_bad=False):
     """Reads a split of a data set that has a folder of videos or images for each class, such as ImageNet.
 
-    Files are `<data_dir>/<split>/<class>/<file>`. Those that begin with a dot are passed over, those that
-    are neither videos nor images by their names are reported in `unusable`.
+    Files are `<data_dir>/<split>/<class>/<file>`. In the place of a file there may be a folder of a video's
+    frames. What begins with a dot is passed over; everything else that is in a class folder and is not such
+    a file or folder is reported in `unusable`.
 
     Args:
         data_dir: Directory of the class folders, or of the splits' folders.
@@ -32,31 +30,48 @@ def read_folders(data_dir, split="", classes=None, keep_bad=False):
 
     Raises:
         FileNotFoundError: The directory is missing.
-        ValueError: A folder is none of `classes`, or no folder holds a video or image.
+        ValueError: A folder is none of `classes`, all folders are named as splits, or no folder holds a video
+            or image.
     """
     del keep_bad
     root = os.path.join(data_dir, split)
     check_directory(root)
     listings, rows, others = Listings(), [], []
     folders = sorted(name for name, is_folder in listings[root].items() if is_folder and name[0] != ".")
+    if not split and folders and {*folders} <= _SPLITS:
+        raise ValueError(
+            f"Expected a folder for each class in {root}. Received folders named as splits, "
+            f"{', '.join(folders)}. Try: {' '.join(f'--split={name}' for name in folders)}."
+        )
     class_of = {name: class_ for class_, name in enumerate(folders if classes is None else classes)}
     for folder in folders:
         if folder not in class_of:
             raise unknown_label(folder, root)
-        for name, is_folder in sorted(listings[os.path.join(root, folder)].items()):
+        for name in sorted(os.listdir(os.path.join(root, folder))):
             path = os.path.join(root, folder, name)
-            if is_folder or name[0] == ".":
-                continue
-            if os.path.splitext(name)[1].lower() in _KNOWN:
+            reason = "" if name[0] == "." else _why_not(listings, path)
+            if name[0] != "." and not reason:
                 rows.append(Video(path, (Label(class_of[folder]),), split=split))
-            else:
-                others.append((path, "neither a video nor an image by its name"))
+            elif reason:
+                others.append((path, reason))
     if not rows:
         raise ValueError(
             f"Expected files at {os.path.join(root, '<class>', '<file>')}. Received "
             f"{len(folders)} folders without a video or image. Try: check --data_dir and --split."
         )
     return Manifest(tuple(rows), tuple(class_of), tuple(BadVideo(*other) for other in others))
+
+
+def _why_not(listings, path):
+    """Returns why a path is no video by its name, or nothing."""
+    folder, name = os.path.split(path)
+    is_folder = listings[folder].get(name)
+    if is_folder is None:
+        return "a link that leads nowhere, or neither a file nor a folder"
+    if not is_folder:
+        return "" if is_media(name) else "neither a video nor an image by its name"
+    inside = [entry for entry in listings[path] if os.path.splitext(entry)[1].lower() in IMAGE_SUFFIXES]
+    return "" if inside else "a folder without images; the files of a class lie directly in its folder"
 
 
 FOLDERS = Format(
