@@ -45,7 +45,8 @@ def classify(model, serving):
 
     Returns:
         `tf.function`: uint8 `clip` [B, T, H, W, 3] -> {`probabilities`: float32 [B, K], `classes`:
-        string [B, K]}, both in the order of the labels.
+        string [B, K]}, both in the order of the labels. It fails with `tf.errors.InvalidArgumentError` for
+        clips of another number of frames, without pixels, or not of three channels.
 
     Raises:
         ValueError: The model's output does not fit the number of class names.
@@ -60,8 +61,18 @@ def classify(model, serving):
         input_signature=[tf.TensorSpec((None, serving["frames"], None, None, 3), tf.uint8, name="clip")]
     )
     def serving_default(clip):
-        logits = model(preprocess(clip, serving["size"], serving["mean"], serving["std"]), training=False)
+        with tf.control_dependencies([_check_shape(clip, serving["frames"])]):
+            pixels = preprocess(clip, serving["size"], serving["mean"], serving["std"])
+        logits = model(pixels, training=False)
         names = tf.tile(tf.constant(serving["classes"])[None], (tf.shape(clip)[0], 1))
         return {"probabilities": tf.nn.softmax(tf.cast(logits, tf.float32)), "classes": names}
 
     return serving_default
+
+
+def _check_shape(clip, frames):
+    """Returns the operation that refuses clips of another shape: TF Serving does not compare it itself."""
+    shape = tf.shape(clip)
+    fits = tf.reduce_all(tf.equal(tf.gather(shape, [1, 4]), [frames, 3]) & (tf.gather(shape, [2, 3]) > 0))
+    words = f"Expected clips [B, {frames}, H, W, 3] of uint8. Received the shape"
+    return tf.debugging.Assert(fits, [words, shape, f"Try: {frames} frames of each video, in RGB."])

@@ -81,6 +81,15 @@ def test_preprocessing_centres_scales_and_normalises(height, width):
     assert np.ptp(out[..., 0]) < 255 * min(height, width) / max(height, width) + 30
 
 
+@pytest.mark.parametrize("shape", [(1, 8, 40, 40, 3), (2, 2, 40, 40, 3), (1, 0, 40, 40, 3), (1, 4, 0, 9, 3)])
+def test_a_clip_of_another_shape_is_refused_by_name(exported, shape):
+    signature = tf.saved_model.load(str(exported)).signatures["serving_default"]
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"Expected clips \[B, 4, H, W, 3\].*Received .*Try: 4"
+    ):
+        signature(tf.zeros(shape, tf.uint8))
+
+
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (32, 47), (90, 61), (40, 300), (31, 17)])
 def test_a_server_sees_the_pixels_of_an_evaluation(height, width):
     clip, (mean, std) = clips(2, 4, height, width), ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
