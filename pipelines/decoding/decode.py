@@ -65,8 +65,8 @@ def decode_frames(source, choose, transform=None, limits=Limits(), folder_fps=12
         choose: Frame numbers (0-based, in display order, repeats allowed), or a function that returns such
             numbers for `seconds`, float64 [n], the time of each frame, counted from the first one.
         transform: Function that is applied to each frame, uint8 [H, W, 3], as soon as it is decoded, so that
-            a long video need not fit into memory. Frames come in display order. If the file's index proves
-            wrong, `choose` is called again, and `transform` with each frame again. None keeps frames.
+            a long video need not fit into memory. Frames come in display order, unless the file's index
+            proves wrong: then `choose`, and `transform` for each frame, are called again. None keeps frames.
         limits: `Limits`.
         folder_fps: Frames a second of a folder, whose files have no times.
 
