@@ -70,8 +70,8 @@ def open_data(config):
 
     Raises:
         FileNotFoundError: An annotation file or a directory is missing.
-        ValueError: A split is malformed, has other classes, or a video of it has not exactly one label; there
-            are fewer videos than a batch shows; flips would make labels wrong; a service cannot be reached, or
+        ValueError: A split is malformed or has other classes, or a video has not exactly one label; there are
+            fewer videos than a batch shows; flips would make labels wrong; a service cannot be reached, or
             the training split is not records; or records have another frame rate than `fps`.
     """
     if config.data_service:
@@ -129,8 +129,9 @@ def _check_split(source, path, config, classes):
     manifest = source.manifest
     if classes is not None and manifest.classes != tuple(classes):
         raise ValueError(
-            f"Expected the {len(classes)} classes of the training split in {path}. Received other classes or "
-            f"another order, {len(manifest.classes)} in all. Try: import both splits from the same annotations."
+            f"Expected the {len(classes)} classes of the training split in {path}. Received "
+            f"{len(manifest.classes)} classes, not the same ones in the same order. "
+            "Try: import both splits from the same annotations."
         )
     if manifest.multi_label:
         raise ValueError(
