@@ -18,11 +18,12 @@ class Convolution(NamedTuple):
 class Topology(NamedTuple):
     """Where a network strides and pools; the windows in time are as long as their strides.
 
-    stem_stride_frames: temporal stride of the first convolution.
-    pool1_frames: frames that the max-pooling after it joins.
-    pool1_padded: whether that pooling pads its 3x3 window by 1.
-    pool2_frames: frames that the max-pooling after res2 joins; 1 means that there is none.
-    strided_conv: which convolution of a bottleneck carries the stride: 1, the 1x1, or 2, the 3x3.
+    Attributes:
+        stem_stride_frames: Temporal stride of the first convolution.
+        pool1_frames: Frames that the max-pooling after it joins.
+        pool1_padded: Whether that pooling pads its 3x3 window by 1.
+        pool2_frames: Frames that the max-pooling after res2 joins; 1 means that there is none.
+        strided_conv: The convolution of a bottleneck that has the stride: 1 for the 1x1, 2 for the 3x3.
     """
 
     stem_stride_frames: int = 1
@@ -33,7 +34,7 @@ class Topology(NamedTuple):
 
 
 class Depth(NamedTuple):
-    """What a depth stands for: residual blocks per stage, their kind, and which of them shift."""
+    """A depth: its residual blocks per stage, their kind, and which of them shift."""
 
     block_counts: tuple
     bottleneck: bool
@@ -43,12 +44,13 @@ class Depth(NamedTuple):
 class TemporalKind(NamedTuple):
     """How a network spans time.
 
-    stem_kernel_frames: frames that the first convolution spans.
-    inflated: kernel size of the convolution in a residual branch that gets a kernel of 3 frames.
-    shifts: whether residual branches shift.
-    topology: the name of the topology that it has unless another one is asked for.
-    classifier_deviation: standard deviation of the classifier's first weights.
-    images: whether its inputs are images, which have no frames.
+    Attributes:
+        stem_kernel_frames: Frames that the first convolution spans.
+        inflated: Kernel size of the convolution in a residual branch that gets a kernel of 3 frames, or None.
+        shifts: Whether residual branches shift.
+        topology: Name of the topology that it has unless another one is asked for.
+        classifier_deviation: Standard deviation of the classifier's initial weights.
+        images: Whether its inputs are images, which have no frames.
     """
 
     stem_kernel_frames: int
@@ -86,7 +88,7 @@ TOPOLOGIES = {
 STAGE_NAMES = ("res2", "res3", "res4", "res5")
 STAGE_WIDTHS = (64, 128, 256, 512)
 BOTTLENECK_EXPANSION = 4
-# Which residual blocks of an I3D span time, as (first, step): FAIR's code.
+# The residual blocks of an I3D that span time, as (first, step), in FAIR's code.
 INFLATED_BLOCKS = {"res2": (0, 1), "res3": (0, 2), "res4": (0, 2), "res5": (1, 2)}
 # Where the papers put their blocks: name -> depth -> stage -> 0-based residual blocks after which one stands.
 PLACEMENTS = {

@@ -1,4 +1,4 @@
-"""A residual network as the trunk of detection and segmentation heads: the last map of each stage."""
+"""The last map of each stage of a residual network, for detection and segmentation heads."""
 
 import re
 
@@ -19,7 +19,7 @@ def feature_pyramid(model):
         to [B, T', H / 32, W / 32, 8 D] for D channels in res2.
 
     Raises:
-        ValueError: The model has other layers.
+        ValueError: The model is not such a network.
 
     Example:
         >>> from keras_nonlocal import VideoResNet

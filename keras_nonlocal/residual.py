@@ -1,7 +1,7 @@
-"""What a residual network is put together from: stem, residual blocks and head, for video and for images.
+"""The parts of a residual network for video and for images: stem, residual blocks and head.
 
-Padding is symmetric wherever a stride is: "same" would pad the far side alone, and converted
-weights would give other numbers.
+Strided convolutions pad symmetrically: "same" would pad the far side alone, and converted weights would give
+other logits.
 """
 
 import keras
@@ -35,10 +35,13 @@ def stem(x, kernel_frames, topology, frozen):
 def residual_block(x, convolutions, shift_divisor, squeeze_excite_ratio, frozen, name):
     """Applies a residual branch of `convolutions` and adds its input, projected where the shapes differ.
 
-    x: A map [B, T, H, W, C] or [B, H, W, C].
-    shift_divisor: None, or the divisor of the TemporalShift before the first convolution.
-    squeeze_excite_ratio: None, or the ratio of the SqueezeExcite at the end of the branch.
-    frozen: Whether batch norms keep to their running statistics.
+    Args:
+        x: A map [B, T, H, W, C] or [B, H, W, C].
+        convolutions: List of `Convolution`, in the order of the data.
+        shift_divisor: None, or the divisor of the TemporalShift before the first convolution.
+        squeeze_excite_ratio: None, or the ratio of the SqueezeExcite at the end of the branch.
+        frozen: Whether batch norms keep to their running statistics.
+        name: The beginning of the layers' names.
     """
     width_out, stride = convolutions[-1].filters, max(c.stride for c in convolutions)
     shortcut = x
@@ -60,7 +63,7 @@ def residual_block(x, convolutions, shift_divisor, squeeze_excite_ratio, frozen,
 
 
 def conv(x, convolution, name, stride_frames=1):
-    """Applies a convolution without bias: frame by frame, or through time where its kernel spans it."""
+    """Applies a convolution without bias, frame by frame unless its kernel spans time."""
     filters, size, stride, frames, groups = convolution
     strided = max(stride, stride_frames) > 1
     if strided and max(size, frames) > 1:
@@ -85,9 +88,9 @@ def norm(x, name, frozen):
 
 
 def head(x, num_classes, dropout, activation, initializer):
-    """Applies average pooling, dropout and the classifier, which make a map [B, ..., D] to [B, num_classes].
+    """Applies average pooling, dropout and the classifier: [B, ..., D] -> [B, num_classes].
 
-    initializer: What the classifier's kernel starts from: a Keras initializer, or a deviation from 0.
+    `initializer`, for the classifier's kernel, is one of Keras, or the standard deviation of a normal one.
     """
     if isinstance(initializer, float):
         initializer = keras.initializers.RandomNormal(stddev=initializer)

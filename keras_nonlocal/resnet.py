@@ -47,8 +47,8 @@ def VideoResNet(
 ):
     """Returns a residual network from clips to logits, with blocks added where asked.
 
-    It is ResNet (He et al., CVPR 2016) without biases; frames are folded into the batch wherever a kernel
-    spans only one. `temporal` says what happens in time, `topology` where the network strides and pools.
+    It is ResNet (He et al., CVPR 2016) without biases. Frames are folded into the batch wherever a kernel
+    spans a single one. `temporal` says how the network spans time, and `topology` where it strides and pools.
 
     Shapes:
         [B, T, H, W, C], already normalised -> logits [B, num_classes] in float32, or, without the
@@ -58,15 +58,14 @@ def VideoResNet(
         depth: 18, 34, 50, 101 or 152.
         temporal: "tsm" shifts the input of each residual branch in time (Lin et al., ICCV 2019);
             "c2d" has no kernel that spans time; "i3d_3x1x1" and "i3d_3x3x3" have a first kernel of 5
-            frames and kernels of 3 frames at the first 1x1 or the 3x3 of residual branches: all of
-            res2, every second one of res3 to res5 (Wang et al., CVPR 2018). A `TemporalKind` of one's
-            own may stand in the place of a name.
+            frames and kernels of 3 frames at the first 1x1 or the 3x3 of residual branches: of all in
+            res2, and of every second one in res3 to res5 (Wang et al., CVPR 2018). A `TemporalKind` of
+            your own may take the place of a name.
         blocks: Where blocks go, stage -> 0-based residual blocks after which one is added,
             {"res3": (0, 2), "res4": (4,)}; with blocks of several kinds {"res3": {0: make_a, 2:
             make_b}}; or the name of a placement such as "nl5", a key of `architecture.PLACEMENTS`.
-        make_block: It is called as make_block(name="res3_0_block") for each of them; a layer class,
-            or any callable that returns a layer that keeps its input's shape. None where `blocks`
-            names the callables itself.
+        make_block: A layer class, or any callable that returns a layer that keeps its input's shape. It is
+            called for each place, as make_block(name="res3_0_block"). None if `blocks` has the callables.
         num_classes: The width of the logits.
         input_shape: (T, H, W, channels) of a clip; None where unknown, except the channels.
         dropout: The fraction of the pooled features that training drops, in [0, 1).
@@ -86,10 +85,10 @@ def VideoResNet(
             batches and 128-frame clips; blocks have an argument of their own, batch_norm=False.
         include_top: Whether dropout and classifier stand on the pooled features.
         weights: None, or the path of a `.weights.h5` file that fits this network exactly.
-        pooling: What is taken over T, H, W without the top: None for nothing, "avg" or "max".
+        pooling: Pooling over T, H, W without the top: None for no pooling, "avg" or "max".
         classifier_activation: None gives logits, "softmax" probabilities.
-        classifier_initializer: What the classifier's kernel starts from; None means N(0, 0.001) for
-            "tsm", as in TSM's and RNL's code, and N(0, 0.01) for the others, as in FAIR's.
+        classifier_initializer: Initializer of the classifier's kernel; None means N(0, 0.001) for "tsm",
+            as in TSM's and RNL's code, and N(0, 0.01) for the other kinds, as in FAIR's.
         name: The model's name; None for "video_resnet50".
 
     Call:
@@ -100,7 +99,7 @@ def VideoResNet(
         multiply-adds; `keras_nonlocal.counting` counts any other.
 
     Differs:
-        Strides stand on the 3x3; the NL paper counts them on the first 1x1 (topology="paper_32").
+        The 3x3 has the stride; the NL paper counts with strides on the first 1x1 (topology="paper_32").
         TSM's code averages the frames' logits; the features are averaged here, which gives the
         same logits. Its shift of every second block holds for depths 101 and 152.
 

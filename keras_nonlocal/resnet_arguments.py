@@ -1,6 +1,6 @@
-"""The arguments of `VideoResNet` and `ImageResNet`: what they may be, and what their names stand for.
+"""Checks the arguments of `VideoResNet` and `ImageResNet`, and replaces names by what they stand for.
 
-`builder` is the name of the function that was called; every error begins with it.
+`builder` is the name of the called function; every error begins with it.
 """
 
 from keras_nonlocal.architecture import (
@@ -14,7 +14,7 @@ from keras_nonlocal.architecture import (
 
 
 def temporal_kind(temporal):
-    """Returns the `TemporalKind` that is given or named; raises ValueError for an unknown name."""
+    """Returns the `TemporalKind` that is given or named. Raises ValueError for an unknown name."""
     if isinstance(temporal, TemporalKind):
         return temporal
     check_choice("VideoResNet", "temporal", temporal, TEMPORAL_KINDS, "tsm")
@@ -41,7 +41,7 @@ def check_input_shape(builder, input_shape, images):
 
 
 def check_branches(builder, depth, temporal, groups, group_width):
-    """Raises ValueError where blocks without bottlenecks are asked for what only bottlenecks can do."""
+    """Raises ValueError if groups or an inflated 1x1 are asked for where blocks have no bottleneck."""
     if depth.bottleneck:
         return
     if (groups, group_width) != (1, 64):

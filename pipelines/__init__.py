@@ -2,15 +2,15 @@
 
 The modules know nothing of models. A clip passes through them in this order:
 
-- `manifest`: which videos there are. It reads the annotations of data sets, and checks every file once.
-- `order`: which video comes when, and what is drawn for it.
-- `clips`: which frames make a clip.
-- `video_files`: the source that reads files. `decoding` decodes them, here or in processes of its own.
-- `records`: the other source, which reads shards of JPEGs, and the command that writes them.
-- `augmenting`: what is done to pixels: resizing, crops, flips, colours, and on batches mixing.
-- `labels`: what a clip shows, mirrored or not.
-- `dataset`: composes all of them as `tf.data`, for training and for evaluation.
-- `account`: which videos were used, and which could not be, and why (`bad_video`).
+- `manifest` says which videos there are. It reads the annotations of data sets, and checks every file once.
+- `order` says which video comes when, and draws what is random in its clip.
+- `clips` says which frames make a clip.
+- `video_files` is the source that reads files. `decoding` decodes them, in this process or in its own.
+- `records` is the other source, which reads shards of JPEGs, and the command that writes them.
+- `augmenting` changes pixels: it resizes, crops, flips and colours clips, and mixes batches.
+- `labels` says what a clip shows, mirrored or not.
+- `dataset` composes all of them as `tf.data`, for training and for evaluation.
+- `account` keeps which videos were used, and which could not be, and why (`bad_video`).
 
 `builders` is for TFDS, `synthetic` makes data sets with known answers, `whole_files` writes files whole or
 not at all.

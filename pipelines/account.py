@@ -11,14 +11,14 @@ _logger = logging.getLogger(__name__)
 
 
 class TooManyBadVideos(Exception):
-    """More of the data set is unreadable than the run allows."""
+    """A larger part of the data set is unreadable than the run allows."""
 
 
 class Account:
     """Keeps account of the videos of a manifest, for every thread of a pipeline.
 
     Args:
-        manifest: A `Manifest`; what is unusable from the start is bad already.
+        manifest: A `Manifest`; its `unusable` rows are bad from the start.
         max_bad_fraction: Largest fraction of all rows, the unusable ones included, that may be bad,
             in [0, 1].
     """
@@ -50,7 +50,7 @@ class Account:
         return self._manifest.videos[row].path
 
     def add(self, row, bad):
-        """Enters a row of the manifest as bad, with its `BadVideo`; warns once of each file."""
+        """Enters a row of the manifest as bad, with its `BadVideo`; warns of each file once."""
         with self._lock:
             self._bad_rows.add(int(row))
             if bad.path in self._reasons:
@@ -64,7 +64,7 @@ class Account:
             self._used.update(rows)
 
     def replace(self, clips):
-        """Counts clips that show another video, as the one whose turn it was is bad."""
+        """Adds to the count of clips that show another video than the bad one whose turn it was."""
         with self._lock:
             self._replaced_clips += clips
 
@@ -74,8 +74,8 @@ class Account:
             return dict(sorted(self._reasons.items()))
 
     def check(self):
-        """Raises `TooManyBadVideos` if more than the allowed fraction of the rows is bad, or every one is."""
-        # As a quotient: 0.29 * 100 is less than 29, and 29 bad ones of 100 are allowed.
+        """Raises `TooManyBadVideos` if more than the allowed fraction of the rows, or every row, is bad."""
+        # A quotient is compared, as 0.29 * 100 is less than 29, and 29 bad videos of 100 are allowed.
         fraction = len(self) / max(1, self._num_videos)
         if fraction <= self._max_bad_fraction and fraction < 1:
             return
@@ -88,13 +88,12 @@ class Account:
         )
 
     def summary(self):
-        """Returns what a report needs, ready for JSON.
+        """Returns what the report of a run says, ready for JSON.
 
         Returns:
-            `manifest` (its fingerprint), the numbers of rows `videos`, of those `used`, `skipped` (bad in all
-            places that were tried) and `never_read`, which make up the whole, `skipped_reasons` ({reason:
-            number}), `bad` ({path: reason}, also of videos used elsewhere than where they are damaged) and
-            `replaced_clips`.
+            A dictionary: `manifest` (its fingerprint); counts of rows, `videos`, which is the sum of `used`,
+            `skipped` (bad whenever they were tried) and `never_read`; `skipped_reasons` ({reason: count});
+            `replaced_clips`; and `bad` ({path: reason}), also of videos of which other frames were used.
         """
         bad, videos = self.reasons(), self._manifest.videos
         with self._lock:
@@ -117,7 +116,7 @@ class Account:
         """Writes the bad videos as CSV (`path,reason`), whole or not at all."""
         with (
             whole_file(path) as partial,
-            # Names of files need not be UTF-8.
+            # File names need not be UTF-8.
             open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
             csv.writer(file).writerows([("path", "reason"), *self.reasons().items()])

@@ -1,4 +1,4 @@
-"""What is said of a video that cannot be used."""
+"""The exceptions that say why a video cannot be used."""
 
 
 class BadVideo(Exception):

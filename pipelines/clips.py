@@ -1,11 +1,11 @@
-"""Which frames make a clip: arithmetic on frame numbers, with no video in sight.
+"""Which frames make a clip: samplers, which compute frame numbers and see no video.
 
-The sampling functions take `num_frames`, the number of frames n in the video, and `clip_frames`, the
-number T in a clip, and return 0-based frame numbers in [0, n). Those for training take `draws` too, T
-whole numbers uniform in [0, 2^31): what is random is drawn by the caller. They compute with NumPy
-integers and with TensorFlow's, in graphs too, and give both the same numbers.
+A sampler takes `num_frames`, the count n of frames in the video, and `clip_frames`, the count T in a clip,
+and returns 0-based frame numbers in [0, n). Samplers for training also take `draws`, T integers uniform in
+[0, 2^31), as the caller draws what is random. They compute with NumPy's integers and with TensorFlow's, in
+graphs too, and both give the same frames.
 
-| paper | sampling |
+| paper | sampler |
 | --- | --- |
 | I3D; TSM and RNL on Kinetics | dense, window of 64, T = 8 or 16 |
 | NL (FAIR): 64 consecutive frames, every second or every 8th | dense, window of 64, T = 32 or 8 |
@@ -25,8 +25,8 @@ def frame_chooser(sample, start=None, end=None, fps=0.0):
     """Returns the function by which a decoder learns which frames make a clip.
 
     Args:
-        sample: Function from the number of frames among which it may choose to integers below it, of any
-            shape, such as the sampling functions below.
+        sample: Function from the count of frames among which it may choose to integers below it, of any
+            shape, such as a sampler below with its other arguments bound.
         start: As for `candidates`.
         end: As for `candidates`.
         fps: As for `candidates`.
@@ -51,9 +51,9 @@ def candidates(seconds, start=None, end=None, fps=0.0):
     Args:
         seconds: Increasing float array [n], the time of each frame, as the decoder knows it.
         start: Seconds of the first frame wanted; None for the video's beginning.
-        end: Seconds before which the last frame wanted is shown; None for the video's end.
-        fps: Frames a second to keep, each the nearest to a multiple of 1 / fps after the first one
-            wanted; a video with fewer keeps what it has. 0 keeps all.
+        end: Seconds at which the wanted part ends, exclusive; None for the video's end.
+        fps: Frames a second to keep: for each multiple of 1 / fps, counted from the first wanted frame, the
+            nearest frame. A video with fewer frames a second keeps them all, and so does 0.
 
     Returns:
         Increasing integer array, empty if the video has no frame between `start` and `end`.
@@ -75,7 +75,7 @@ def candidates(seconds, start=None, end=None, fps=0.0):
 def dense_training_clip(num_frames, clip_frames, draws, window=64, short="loop"):
     """Returns T frames spread over a window at a random place.
 
-    The start is uniform in [0, P), P = max(1, n - window + 1), and frame i is start + i * (window // T).
+    The start is uniform in [0, P) with P = max(1, n - window + 1), and frame i is start + i * (window // T).
     A video shorter than the window begins again ("loop", as in the released code of TSM and RNL), or
     stands still at its last frame ("hold").
 
@@ -122,9 +122,8 @@ def segment_test_clips(num_frames, clip_frames, clips=1):
     """Returns `clips` segment clips, at fixed places within the segments of tick = n / T frames.
 
     One clip takes the middle of each segment, floor(tick / 2 + tick * i); two add the segments'
-    beginnings, floor(tick * i); more take the offsets tick * (c + 0.5) / clips. In whole numbers, so exactly
-    so; the released code computes with floats, and unless T is a power of two it sometimes comes out one
-    frame before.
+    beginnings, floor(tick * i); more take the offsets tick * (c + 0.5) / clips. Integers make this exact; the
+    released code computes with floats, and unless T is a power of two it is sometimes one frame earlier.
 
     Returns:
         Integers [clips, T].
@@ -140,7 +139,7 @@ def segment_test_clips(num_frames, clip_frames, clips=1):
     return num_frames * places // (parts * clip_frames)
 
 
-# How a run samples clips: name -> (a training clip, all test clips of a video).
+# The name of a sampling -> (sampler of a training clip, sampler of all test clips of a video).
 SAMPLING = {
     "dense": (dense_training_clip, dense_test_clips),
     "segments": (segment_training_clip, segment_test_clips),

@@ -1,4 +1,4 @@
-"""Labels of clips inside graphs: one number, or a vector of zeros and ones, changed by what flips change."""
+"""Labels of clips inside graphs: a class, or a vector of zeros and ones. A flip may change them."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,7 +7,7 @@ _TOLERANCE_SECONDS = 1e-3
 
 
 def check_flip(manifest, flip):
-    """Refuses flips that would make labels wrong.
+    """Raises ValueError if flips would make labels wrong.
 
     Raises:
         ValueError: The data set names directions and has no map of its labels.
@@ -24,19 +24,19 @@ def clip_labels(manifest, vectors=False):
 
     Args:
         manifest: A `Manifest` of N videos and K classes.
-        vectors: Whether one label a video should become a vector too.
+        vectors: Whether the labels are vectors even if each video has one label.
 
     Returns:
         Function (row, seconds, flips [R]) -> labels of R clips of one video: int32 [R], or float32 [R, K]
-        if a video may have several. `seconds` are the times of the clips' frames: a label counts if its
-        span holds one of them, and every label if `seconds` is None.
+        for vectors and if a video may have several labels. `seconds`, float32 [T], are the times of the
+        clips' frames: a label counts if its span holds one of them. If it is None, every label counts.
     """
     mirrored = tf.constant(manifest.mirrored or range(len(manifest.classes)), tf.int32)
     if not (manifest.multi_label or vectors):
         numbers = tf.constant([video.label for video in manifest.videos], tf.int32)
         return lambda row, seconds, flips: tf.where(flips, mirrored[numbers[row]], numbers[row])
 
-    # Times are float32, spans are not; and a span that is an instant should meet its frame.
+    # Spans have a tolerance, as times are rounded to float32 and a span may be one instant.
     spans = tf.RaggedTensor.from_row_lengths(
         np.array([_span(label) for video in manifest.videos for label in video.labels]).reshape(-1, 3),
         [len(video.labels) for video in manifest.videos],

@@ -1,4 +1,4 @@
-"""Which video comes when, and what is drawn for it: pure functions of (seed, epoch, index)."""
+"""Which video comes when, and what is drawn for its clip: pure functions of (seed, epoch, index)."""
 
 import dataclasses
 import functools
@@ -11,12 +11,12 @@ class Schedule:
     """How many steps a training has, and which videos each of them shows.
 
     Attributes:
-        num_videos: Number N of videos.
+        num_videos: Count N of videos.
         batch_size: Clips in a batch B, over all devices.
-        epochs: Number of epochs.
+        epochs: Count of epochs.
         seed: Integer in [0, 2^31).
-        repeats: Clips of each video in a batch (repeated augmentation, Hoffer et al. 2020): the same frames,
-            each clip with a transform of its own. An epoch has as many times more steps.
+        repeats: Clips of each video in a batch (repeated augmentation, Hoffer et al. 2020). They have the
+            same frames, and each has a transform of its own. An epoch has `repeats` times as many steps.
 
     Raises:
         ValueError: There are fewer videos than a batch shows, or `batch_size` is no multiple of `repeats`.
@@ -44,17 +44,17 @@ class Schedule:
 
     @property
     def videos_per_step(self):
-        """Number of videos in a batch."""
+        """The count of videos in a batch."""
         return self.batch_size // self.repeats
 
     @property
     def steps_per_epoch(self):
-        """Number of whole batches in an epoch."""
+        """The count of whole batches in an epoch."""
         return self.num_videos // self.videos_per_step
 
     @property
     def steps(self):
-        """Number of batches in all epochs."""
+        """The count of batches in all epochs."""
         return self.epochs * self.steps_per_epoch
 
     @functools.cached_property
@@ -64,13 +64,13 @@ class Schedule:
 
 
 class Order:
-    """The order of a run's clips, and the source of all that is random in them.
+    """The order of a run's clips, and the draws of all that is random in them.
 
-    Methods take the index of a clip, counted from 0 over all epochs, and return the same inside graphs and
-    outside of them.
+    Methods take the index of a clip, counted from 0 over all epochs. They return the same values inside and
+    outside graphs.
 
     Args:
-        num_videos: Number N of videos.
+        num_videos: Count N of videos.
         videos_per_epoch: How many of them an epoch shows, at most N.
         seed: Integer in [0, 2^31).
     """
@@ -79,7 +79,7 @@ class Order:
         self.num_videos, self.videos_per_epoch, self.seed = num_videos, videos_per_epoch, seed
 
     def row(self, index, attempt):
-        """Returns the video of a clip, in [0, N).
+        """Returns the row of a clip's video, in [0, N).
 
         At attempt 0 it is the clip's place in a permutation, and each epoch has another permutation. Later
         attempts, each with a draw of its own, take the place of bad videos.
@@ -101,11 +101,11 @@ class Order:
         return tf.random.stateless_uniform([count], seed, maxval=2**31, dtype=tf.int64)
 
     def pixel_seed(self, index):
-        """Returns int32 [2], for crops, flips and colours."""
+        """Returns the seed of crops, flips and colours, int32 [2]."""
         return self._seeds(index, 0)[2]
 
     def mix_seed(self, index):
-        """Returns int32 [2], for mixing the batch that begins with this clip."""
+        """Returns the seed by which the batch that begins with this clip is mixed, int32 [2]."""
         return self._seeds(index, 0)[3]
 
     def _place(self, index):

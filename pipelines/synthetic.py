@@ -1,12 +1,12 @@
-"""Data sets of real H.264 files with known answers: textured shapes whose motion is the class.
+"""Data sets of real H.264 files with known answers: the motion of a textured shape is the class.
 
-Run `python -m pipelines.synthetic --output=DIR` to write one in Kinetics' layout:
+`python -m pipelines.synthetic --output=DIR` writes one in Kinetics' layout:
 
     DIR/train.csv, DIR/val.csv                  label,youtube_id,time_start,time_end,split
     DIR/<split>/<label>/<id>_<start>_<end>.mp4
 
 The eight classes come in four pairs, and each motion is its partner played backwards, frame for
-frame. So no single frame, nor any unordered set of them, tells the class: a model has to see time.
+frame. So neither a single frame nor an unordered set of frames tells the class: a model has to see time.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import numpy as np
 
 from pipelines.whole_files import whole_file
 
-# The partner of each motion is the same scene with time reversed: (motion, direction of time).
+# Label -> (motion, direction of time). A motion and its partner are the same scene with time reversed.
 MOTIONS = {
     "moving left": ("horizontal", -1),
     "moving right": ("horizontal", 1),
@@ -60,9 +60,9 @@ class Level:
 
     Attributes:
         background_contrast: Amplitude of the background's texture, in grey levels of 0-255.
-        background_mean: Range of the background's mean grey level.
-        shape_contrast: Amplitude of the shape's texture.
-        shape_mean: Range of the shape's mean grey level.
+        background_mean: Range of the background's mean, in grey levels.
+        shape_contrast: Amplitude of the shape's texture, in grey levels.
+        shape_mean: Range of the shape's mean, in grey levels.
         background_speed: Largest distance by which the background drifts over the whole video, as a
             fraction of the short side.
     """
@@ -84,10 +84,10 @@ class Texture:
     """A sum of random plane waves: a function of the plane to RGB, different for every generator state.
 
     Args:
-        generator: Source of the wave vectors, phases and colours.
+        generator: NumPy generator that draws the wave vectors, phases and colours.
         mean: Range from which each channel's mean grey level is drawn.
         contrast: Amplitude of each channel around its mean, in grey levels.
-        waves: Number of plane waves.
+        waves: Count of plane waves.
     """
 
     def __init__(self, generator, mean, contrast, waves=4):
@@ -111,8 +111,8 @@ def scene(label, seed, level="easy"):
 
     Args:
         label: One of `MOTIONS`.
-        seed: Sequence of integers; with `level` it fixes everything but the class, so that the two
-            labels of a pair give each other's frames in reverse order.
+        seed: Sequence of integers. Seed and `level` fix everything but the class, so the two labels of a
+            pair give each other's frames in reverse order.
         level: One of `LEVELS`.
 
     Returns:
@@ -140,9 +140,9 @@ def scene(label, seed, level="easy"):
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     still = background(columns / height, rows / height) if not drift.any() else None
     frames = np.empty((num_frames, height, width, 3), np.uint8)
-    # From -1 to 1, and to the last bit the same numbers backwards, which np.linspace does not promise.
+    # Times go from -1 to 1 and are the same backwards to the last bit, which np.linspace does not promise.
     times = np.arange(1 - num_frames, num_frames, 2) / (num_frames - 1)
-    for number, time in enumerate(direction * times):
+    for index, time in enumerate(direction * times):
         if still is None:
             picture = background((columns + drift[0] * time) / height, (rows + drift[1] * time) / height)
         else:
@@ -156,7 +156,7 @@ def scene(label, seed, level="easy"):
             radius * (growth**time if motion == "size" else 1.0),
             angle + (turn * time if motion == "rotation" else 0.0),
         )
-        frames[number] = np.clip(np.round(picture), 0, 255)
+        frames[index] = np.clip(np.round(picture), 0, 255)
     return frames, fps
 
 
@@ -171,7 +171,7 @@ def _paint(picture, parts, surface, centre, radius, angle):
     x, y = (columns - centre[0]) / radius, (rows - centre[1]) / radius
     u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
     distance = np.min([_convex_distance(np.array(part), u, v) for part in parts], axis=0) * radius
-    cover = np.clip(0.5 - distance, 0, 1)[..., None].astype(np.float32)  # One pixel of soft edge.
+    cover = np.clip(0.5 - distance, 0, 1)[..., None].astype(np.float32)  # The edge is one pixel soft.
     window = picture[low[1] : high[1], low[0] : high[0]]
     window += cover * (surface(u / 2, v / 2) - window)
 
@@ -198,15 +198,15 @@ def write_video(path, frames, fps):
 
 
 def write_dataset(output, train=1600, val=240, level="easy", seed=0, workers=None):
-    """Writes a whole data set in Kinetics' layout, the classes in equal parts.
+    """Writes a whole data set in Kinetics' layout; the classes occur equally often.
 
     Args:
         output: Directory, made if it is missing; files there are replaced.
-        train: Number of training videos.
-        val: Number of validation videos. No texture of theirs occurs in training.
+        train: Count of training videos.
+        val: Count of validation videos. None of their textures occurs in training.
         level: One of `LEVELS`.
         seed: Integer >= 0 that fixes every pixel.
-        workers: Number of processes; None takes one per core.
+        workers: Count of processes; None takes one per core.
     """
     rows = {split: _rows(split, count) for split, count in (("train", train), ("val", val))}
     for split, label in {(row["split"], row["label"]) for row in rows["train"] + rows["val"]}:
@@ -221,7 +221,7 @@ def write_dataset(output, train=1600, val=240, level="easy", seed=0, workers=Non
         for split in rows
         for number, row in enumerate(rows[split])
     ]
-    # Not forked: a process with threads of its own, such as TensorFlow's, may hang when it is.
+    # Processes are spawned, as the fork of a process with threads, such as TensorFlow's, may hang.
     with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         list(pool.map(_write_scene, jobs, chunksize=16))
     for split, split_rows in rows.items():

@@ -14,10 +14,10 @@ class VideoFiles:
     Args:
         manifest: A `Manifest`.
         decode: A decoder, see `pipelines.decoding.decode`.
-        fps: Frames a second among which clips are sampled, see `pipelines.clips.candidates`; 0 for all.
+        fps: Frames a second from which clips are sampled, see `pipelines.clips.candidates`; 0 for all.
 
     Attributes:
-        needs_python: True, as `fetch` is Python: a graph has to call it.
+        needs_python: True, as a graph has to call `fetch` in Python.
     """
 
     needs_python = True
@@ -30,15 +30,16 @@ class VideoFiles:
 
         Args:
             row: The video's place in the manifest.
-            sample: Function from a number of frames n and `draws` to integers in [0, n), of any shape.
+            sample: Function from a count of frames n and `draws` to T integers in [0, n), of any shape.
             draws: Integer array.
-            transform: Function of frames uint8 [..., H, W, 3] to what is wanted of them, uint8 [..., H', W',
-                3] say; it is called for each frame alone, as soon as this is decoded. None keeps frames.
+            transform: Function from frames uint8 [..., H, W, 3] to uint8, such as [..., H', W', 3]. It is
+                called with each frame alone, as soon as this is decoded. None keeps frames.
 
         Returns:
-            (ok, frames, seconds, reason): whether the video could be read; uint8 [T, H, W, 3]; float32 [T],
-            the frames' times from the beginning of the file; why it could not be read, UTF-8. Without `ok`
-            the frames and times are blank, with it the reason is.
+            (ok, frames, seconds, reason): whether the video could be read; uint8 [T, ...], the frames or what
+            `transform` made of them; float32 [T], their times from the beginning of the file; why it could
+            not be read, UTF-8 bytes. If `ok` is false, frames are [1, 1, 1, 3] and times [1], all 0; else the
+            reason is empty.
         """
         video = self.manifest.videos[row]
         choose = frame_chooser(lambda count: sample(count, draws), video.start, video.end, self.fps)
@@ -51,10 +52,10 @@ class VideoFiles:
 
 
 def _of_one_frame(transform):
-    """Returns a transform of frames as one of a single frame, NumPy to NumPy."""
+    """Returns the function of one frame, NumPy to NumPy, that applies a transform of frames."""
 
     def transform_frame(frame):
-        with tf.device("CPU"):  # The frames that follow are there too.
+        with tf.device("CPU"):  # The data set's other operations run there too.
             return transform(tf.constant(frame)).numpy()
 
     return transform_frame

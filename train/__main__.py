@@ -17,7 +17,7 @@ from train.network import NetworkError, check_network
 
 
 def main(argv, flag_values=flags.FLAGS):
-    """Checks the flags, opens the data, hands both to the loop, and prints the results."""
+    """Checks the flags, opens the data, trains and evaluates, and prints the results."""
     tf.get_logger().setLevel("WARNING")
     try:
         refuse_words(argv)

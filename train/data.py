@@ -1,4 +1,4 @@
-"""From a configuration to its data: which videos, which clips of them, and what is done to their pixels."""
+"""Makes the data of a configuration: its videos, the clips of these, and what is done to their pixels."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ from pipelines.order import Schedule
 from pipelines.records.source import is_records, open_records
 from pipelines.video_files import VideoFiles
 
-# Ways to cut a training clip from its frames: name -> function (config) -> function (frames, seed) -> clip.
+# The name of a training crop -> function (config) -> function (frames, seed) -> clip.
 CROPS = {
     "multi_scale": lambda config: functools.partial(
         crops.multi_scale_crop, size=config.crop, scales=config.crop_scales
@@ -35,7 +35,7 @@ CROPS = {
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """What a run reads, opened and checked.
+    """The opened and checked data of a run.
 
     Attributes:
         train: The source of the training videos, see `pipelines.dataset`.
@@ -43,7 +43,7 @@ class Data:
         schedule: The `Schedule` of the training.
         accounts: {"train": `Account`, "val": `Account`}.
         batches: The training batches of all epochs.
-        close: Function that ends what decodes.
+        close: Function that ends the decoder's processes.
     """
 
     train: object
@@ -60,7 +60,7 @@ class Data:
 
 
 def open_data(config):
-    """Opens a run's data. All that is wrong with the flags in view of the data is found here.
+    """Opens a run's data, and finds all flags that do not go with it.
 
     Args:
         config: A `Config`.
@@ -70,9 +70,9 @@ def open_data(config):
 
     Raises:
         FileNotFoundError: An annotation file or a directory is missing.
-        ValueError: A split is malformed, has other classes, or more or fewer than one label a video; there
-            are fewer videos than a batch shows; flips would make labels wrong; a service was given and no
-            records, or cannot be reached; or records have another frame rate than `fps`.
+        ValueError: A split is malformed or has other classes, or a video has not exactly one label; there are
+            fewer videos than a batch shows; flips would make labels wrong; a service cannot be reached, or
+            the training split is not records; or records have another frame rate than `fps`.
     """
     if config.data_service:
         _check_service(config.data_service)
@@ -90,23 +90,23 @@ def open_data(config):
 
 
 def open_split(config, annotations, decode=decode_frames, classes=None):
-    """Returns the source of the videos that a configuration names.
+    """Returns the source of the videos of a split.
 
     Args:
         config: A `Config`.
         annotations: Path, absolute or relative to `config.data_dir`: a directory of records, a manifest
-            (.jsonl, or .csv with a column `path`), of which `#NAME` takes one split, or a CSV such as
-            Kinetics has.
+            (.jsonl, or .csv with a column `path`), of which `#NAME` takes one split, or a CSV in the format
+            of Kinetics.
         decode: The decoder of files.
-        classes: Class names that the split has to have; None takes the split's own.
+        classes: Class names that the split must have; None takes the split's own.
 
     Returns:
         `VideoFiles` or `Records`.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is malformed, has other classes or another frame rate, or more or fewer than one label
-            a video.
+        ValueError: It is malformed, has other classes or another frame rate, or a video has not exactly one
+            label.
     """
     file, _, name = annotations.partition("#")
     path = os.path.join(config.data_dir, file)
@@ -129,18 +129,19 @@ def _check_split(source, path, config, classes):
     manifest = source.manifest
     if classes is not None and manifest.classes != tuple(classes):
         raise ValueError(
-            f"Expected the classes of the training split in {path}. Received {len(manifest.classes)} "
-            f"others than those {len(classes)}. Try: write both splits' manifests from the same annotations."
+            f"Expected the {len(classes)} classes of the training split in {path}. Received "
+            f"{len(manifest.classes)} classes, not the same ones in the same order. "
+            "Try: import both splits from the same annotations."
         )
     if manifest.multi_label:
         raise ValueError(
             f"Expected one label a video in {path}. Received several, none, or time spans. "
             "Try: a manifest with one label a row."
         )
-    if source.fps != config.fps:  # Prediction, from files, has to sample as evaluation does.
+    if source.fps != config.fps:  # Prediction reads files, and has to sample as evaluation does.
         raise ValueError(
             f"Expected --fps={source.fps:g}, with which the records in {path} were prepared. "
-            f"Received --fps={config.fps:g}. Try: that one, or python -m pipelines.records anew."
+            f"Received --fps={config.fps:g}. Try: --fps={source.fps:g}, or prepare the records again."
         )
 
 
@@ -156,7 +157,7 @@ def _check_service(address):
 
 
 def decoder(config):
-    """Returns a context that gives the decoder of a run, and ends its processes."""
+    """Returns a context manager that gives the decoder of a run, and ends its processes."""
     return open_decoder(config.decode_isolation, workers=os.cpu_count())
 
 
@@ -176,7 +177,7 @@ def mixes(config):
 
 
 def samplers(config):
-    """Returns (training, test) functions of `pipelines.clips` with the configuration's window."""
+    """Returns the (training, test) samplers of `pipelines.clips` with the configuration's window."""
     if config.sampling == "segments":
         return SAMPLING["segments"]
     window = {"window": config.window_frames, "short": config.short_videos}
@@ -184,7 +185,7 @@ def samplers(config):
 
 
 def training_transform(config):
-    """Returns the function (uint8 frames, seed) -> uint8 clip: crop, RandAugment, colours, erasing."""
+    """Returns the function (uint8 frames, seed) -> uint8 clip that crops, and augments as the flags say."""
     steps = [CROPS[config.crop_method](config)]
     if config.rand_augment_layers:
         layers, magnitude = config.rand_augment_layers, config.rand_augment_magnitude
@@ -224,7 +225,7 @@ def training_batches(config, source, account, schedule, first_step=0):
 
 
 def centre_clips(config, source, account):
-    """Returns the centre clip of every video, for validation, with labels as in training."""
+    """Returns the batches of the centre clip of every video, with labels as in training."""
     batches = _views(config, source, account, clips=1, crops=1)
     if not mixes(config):
         return batches
@@ -233,7 +234,7 @@ def centre_clips(config, source, account):
 
 
 def evaluation_clips(config, source, account):
-    """Returns the views by which a configuration is evaluated."""
+    """Returns the batches of the views by which a model is evaluated."""
     return _views(config, source, account, config.test_clips, config.test_crops)
 
 

@@ -1,9 +1,9 @@
-"""The whole way, on data made here: synthetic videos -> training -> evaluation -> SavedModel -> prediction.
+"""Goes the whole way: synthetic videos -> training -> evaluation -> SavedModel -> prediction.
 
     python -m train.demo [--directory=runs/demo] [--videos=1600] [-- --epochs=3 ...]
 
-Each stage is the command that a user would type; this program only runs and times them. What follows
-`--` goes to the training.
+Each stage is the command that a user would type; this program only runs and times them. The flags after
+`--` go to the training.
 """
 
 import json
@@ -25,7 +25,7 @@ _TENSORFLOW_NOTE = re.compile(
 
 
 def stages(directory, videos, training_flags):
-    """Returns [(what, arguments after `python -m`), ...] of the demo in a directory."""
+    """Returns [(name of a stage, arguments after `python -m`), ...] of the demo in a directory."""
     data, run = os.path.join(directory, "data"), os.path.join(directory, "run")
     unseen = os.path.join(directory, "unseen.mp4")
     return [
@@ -50,7 +50,7 @@ def stages(directory, videos, training_flags):
 
 
 def main(argv):
-    """Runs the stages in a directory of their own, made anew, and prints a table."""
+    """Empties the directory of the demo, runs the stages in it, and prints a table."""
     directory, seconds = flags.FLAGS.directory, {}
     run = os.path.join(directory, "run")
     _make_anew(directory)
@@ -79,7 +79,7 @@ def main(argv):
 
 
 def _make_anew(directory):
-    """Empties a directory that an earlier demo made; any other one with something in it is left alone."""
+    """Empties a directory that an earlier demo made; ends the program if something else is in it."""
     mark = os.path.join(directory, "made_by_train_demo")
     if os.path.exists(directory) and not os.path.exists(mark) and os.listdir(directory):
         sys.exit(
@@ -92,7 +92,7 @@ def _make_anew(directory):
 
 
 def _run(arguments):
-    """Runs `python -m`, without the notes that TensorFlow's C++ code prints of itself; returns the status."""
+    """Runs `python -m` and returns the status; the notes of TensorFlow's C++ code are not printed."""
     command = [sys.executable, "-m", *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as process:
         for line in process.stderr:

@@ -1,4 +1,4 @@
-"""How good a model is: clips x crops per video, scores averaged, and the accuracies."""
+"""Evaluates a model: averages its logits over clips x crops per video, and computes the accuracies."""
 
 import time
 
@@ -12,31 +12,35 @@ def video_logits(model, source, config, account):
 
     Args:
         model: Model from clips to logits.
-        source: Where the videos come from, see `pipelines.dataset`.
-        config: A `Config`; its `test_*` fields, sampling and normalisation are used.
-        account: The `Account` of the source's manifest, which receives the unreadable ones.
+        source: The source of the videos, see `pipelines.dataset`.
+        config: The `Config` of the run; its fields say which views there are.
+        account: The `Account` of the source's manifest, in which unreadable videos are entered. Videos that
+            are bad in it already are left out too.
 
     Returns:
-        (float array [videos, classes], int array [videos] of labels), in the manifest's order without
-        the bad ones.
+        (logits, labels): float [videos, classes] and int [videos], in the manifest's order without the bad
+        videos.
+
+    Raises:
+        tf.errors.OpError: More videos are bad than the account allows.
     """
     videos = source.manifest.videos
     views = evaluation_clips(config, source, account)
     scores = model.predict(views.map(lambda clips, labels, weights: clips))  # [videos * views, classes]
     scores = scores.reshape(len(videos), config.test_clips * config.test_crops, -1).mean(axis=1)
     good = [row for row in range(len(videos)) if row not in account]
-    return scores[good], np.array([videos[number].label for number in good], int)
+    return scores[good], np.array([videos[row].label for row in good], int)
 
 
 def evaluate(model, source, config, account):
     """Evaluates a model on all videos of a source.
 
     Returns:
-        A dictionary: `top1` and `top5` in [0, 1], the number of `videos`, of `clips` and `crops` per
-        video, and `seconds_per_video`, decoding included.
+        A dictionary: `top1` and `top5` in [0, 1]; the count of `videos`, and of `clips` and `crops` per
+        video; and `seconds_per_video`, decoding included.
 
     Raises:
-        TooManyBadVideos: Not one video can be read, or more of them are bad than the account allows.
+        tf.errors.OpError: More videos are bad than the account allows, or no video can be read.
     """
     start = time.monotonic()
     logits, labels = video_logits(model, source, config, account)

@@ -28,7 +28,7 @@ def train_and_evaluate(config, data, strategy=None):
 
     Args:
         config: A `Config`.
-        data: What `train.data.open_data` returned for it; it is closed at the end.
+        data: The `Data` that `train.data.open_data` returned for it; it is closed after the evaluation.
         strategy: A `tf.distribute.Strategy`; None mirrors the model on every GPU, or on the CPU.
 
     Returns:
@@ -37,7 +37,7 @@ def train_and_evaluate(config, data, strategy=None):
     Raises:
         FileExistsError: The workdir holds a run of another configuration.
         NetworkError: The flags describe no network, or --weights does not fit it; nothing is written.
-        FloatingPointError: The loss became infinite or NaN; no model is written.
+        FloatingPointError: The loss became infinite or NaN; `model.keras` is not written.
         TooManyBadVideos: More than `config.max_bad_fraction` of the videos cannot be read.
     """
     keras.utils.set_random_seed(config.seed)
@@ -61,7 +61,7 @@ def train_and_evaluate(config, data, strategy=None):
             save(model, config, data.classes)
             results = evaluate(model, data.val, config, data.accounts["val"])
     except tf.errors.OpError:
-        check_accounts(data.accounts)  # A better explanation than TensorFlow's of what stopped the pipeline.
+        check_accounts(data.accounts)  # If bad videos stopped the data, this says it better than TensorFlow.
         raise
     finally:
         write_accounts(config, data.accounts)
@@ -97,7 +97,7 @@ def claim_workdir(config):
 
 
 def build_model(config, data):
-    """Returns the compiled model for a run's data; call it in the strategy's scope."""
+    """Returns the compiled model for a run's data; it has to be called in the strategy's scope."""
     model = build_network(config, len(data.classes))
     schedule = optim.cosine_with_warmup(
         config.learning_rate, data.schedule.steps_per_epoch, config.epochs, config.warmup_epochs
@@ -130,7 +130,7 @@ def write_accounts(config, accounts):
 
 
 def fit(model, config, data):
-    """Runs all epochs; after each one, the centre clip of every validation video is classified."""
+    """Trains for all epochs; after each one, classifies the centre clip of every validation video."""
 
     def report_bad_videos(epoch, logs):
         counts = f"{data.accounts['train']} for training, {data.accounts['val']} for validation"
@@ -140,11 +140,11 @@ def fit(model, config, data):
     history = model.fit(
         data.batches,
         epochs=config.epochs,
-        shuffle=False,  # The batches come in their order already.
+        shuffle=False,  # The batches are in the right order already.
         steps_per_epoch=data.schedule.steps_per_epoch,
         validation_data=centre_clips(config, data.val, data.accounts["val"]),
         callbacks=[
-            keras.callbacks.ProgbarLogger(),  # First, to end its line before the next is printed.
+            keras.callbacks.ProgbarLogger(),  # It comes first, to end its line before others print.
             keras.callbacks.TensorBoard(os.path.join(config.workdir, "tensorboard"), write_graph=False),
             keras.callbacks.LambdaCallback(on_epoch_end=report_bad_videos),
             keras.callbacks.TerminateOnNaN(),
@@ -158,9 +158,9 @@ def fit(model, config, data):
 
 
 def save(model, config, classes):
-    """Writes `model.keras`, and `serving.json` with what a server needs to know beside it.
+    """Writes `model.keras`, and `serving.json` with what a server needs besides.
 
-    The optimizer stays behind: it would double the file, and ask of whoever loads it to know `train`.
+    The optimizer is left out: it would double the file, and whoever loads the file would need `train`.
     """
     with whole_file(os.path.join(config.workdir, "model.keras")) as partial:
         keras.Model(model.inputs, model.outputs, name=model.name).save(partial)

@@ -1,4 +1,4 @@
-"""How weights move: the schedule, and SGD as the papers' code has it."""
+"""The schedule of the learning rate, and SGD as in the papers' code."""
 
 import keras
 from keras import ops
@@ -14,8 +14,8 @@ class SGD(keras.optimizers.SGD):
     0.9 is a tenth as strong. Biases and the scales and offsets of norms are not decayed.
 
     Args:
-        l2: Weight decay, >= 0.
-        **kwargs: As of `keras.optimizers.SGD`.
+        l2: Weight decay, at least 0.
+        *args, **kwargs: The arguments of `keras.optimizers.SGD`.
     """
 
     def __init__(self, *args, l2=0.0, **kwargs):
@@ -23,7 +23,7 @@ class SGD(keras.optimizers.SGD):
         self.l2 = l2
 
     def build(self, variables):
-        """Notes which variables are decayed; `update_step` gets them without their names."""
+        """Builds the optimizer, and stores which variables are decayed."""
         super().build(variables)
         self._decayed = frozenset(self._var_key(variable) for variable in variables if is_decayed(variable))
 
@@ -39,18 +39,18 @@ class SGD(keras.optimizers.SGD):
 
 
 def is_decayed(variable):
-    """Tells whether weight decay acts on a variable: on kernels, not on biases and norms."""
+    """Returns whether weight decay acts on a variable: it acts on kernels, not on biases and norms."""
     return variable.path.rsplit("/", 1)[-1] not in ("bias", "gamma", "beta")
 
 
 def cosine_with_warmup(peak, steps_per_epoch, epochs, warmup_epochs):
-    """Returns a schedule: linear from peak / 10 to peak, then a half cosine to 0, step by step.
+    """Returns a schedule that rises linearly from peak / 10 to peak, and falls to 0 as half a cosine.
 
     Args:
         peak: Largest learning rate.
         steps_per_epoch: Steps in an epoch.
-        epochs: Length of the whole schedule.
-        warmup_epochs: Length of the linear part, less than `epochs`; may be 0 or a fraction.
+        epochs: Epochs of the whole schedule.
+        warmup_epochs: Epochs of the linear part, fewer than `epochs`; may be 0 or a fraction.
     """
     warmup_steps = round(warmup_epochs * steps_per_epoch)
     return keras.optimizers.schedules.CosineDecay(

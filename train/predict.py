@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-import keras_nonlocal  # noqa: F401 - registers the layers by which model.keras is read.
+import keras_nonlocal  # noqa: F401 - It registers the layers of model.keras.
 from pipelines.bad_video import BadVideo
 from pipelines.dataset import video_views
 from pipelines.dataset.clip_format import normalise
@@ -25,16 +25,16 @@ _BAR_WIDTH = 30
 
 
 def predict(path, workdir):
-    """Returns [(class name, probability), ...] of a video, the likeliest first.
+    """Returns [(class name, probability), ...] for a video, the likeliest class first.
 
-    The video is sampled and cropped as at evaluation, and the views' logits are averaged.
+    The video is sampled and cropped as in evaluation, and the logits of its views are averaged.
 
     Args:
-        path: Any file that FFmpeg can decode.
+        path: A video, an image, or a folder of images, see `pipelines.decoding.decode.decode_frames`.
         workdir: Directory of a finished run.
 
     Raises:
-        BadVideo: The file cannot be decoded.
+        BadVideo: The video cannot be decoded.
         FileNotFoundError: There is no finished run in `workdir`.
     """
     config = read_config(workdir)
@@ -63,8 +63,7 @@ def predict(path, workdir):
     probabilities = np.exp(logits - logits.max())
     probabilities /= probabilities.sum()
     return [
-        (classes[number], float(probabilities[number]))
-        for number in np.argsort(-probabilities, kind="stable")
+        (classes[label], float(probabilities[label])) for label in np.argsort(-probabilities, kind="stable")
     ]
 
 
@@ -85,7 +84,7 @@ def bars(ranking, top):
 
 
 def main(argv):
-    """Prints the ranking."""
+    """Prints the ranking of the classes, or ends with the reason why there is none."""
     del argv
     try:
         ranking = predict(flags.FLAGS.video, flags.FLAGS.workdir)

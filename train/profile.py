@@ -14,7 +14,7 @@ from train.network import build_network
 
 
 def print_count(model, input_shape=None):
-    """Prints the count of a model for one clip, `keras_nonlocal.counting.count`, as a table."""
+    """Prints what a model costs for one clip, see `keras_nonlocal.counting.count`, as a table."""
     print(format_count(count(model, input_shape)))
 
 
@@ -35,5 +35,5 @@ if __name__ == "__main__":
     flags.DEFINE_integer("num_classes", 400, "width of the classifier", lower_bound=1)
     flags.DEFINE_integer("side", None, "pixels of the clip's sides; --crop by default", lower_bound=1)
     config.define_flags()
-    flags.adopt_module_key_flags(config)  # So that --help lists them.
+    flags.adopt_module_key_flags(config)  # Then --help lists them.
     app.run(main)

@@ -1,1 +1,1 @@
-"""What is done to the pixels of a clip, with one draw per clip."""
+"""Changes of the pixels of a clip; what is random is drawn once per clip."""

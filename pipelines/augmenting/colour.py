@@ -1,36 +1,36 @@
-"""Changes of colour, drawn once per clip and equal for all frames.
+"""Changes of colour, which are drawn once per clip and are equal for all frames.
 
-Clips are uint8 [T, H, W, 3] and stay so, rounded, from one change to the next. Factors mean what they
-mean in torchvision and Pillow: 1 keeps the clip, 0 gives black, an even grey or a grey picture. Where
-those take the mean of one image, here it is the mean of the whole clip.
+Clips are uint8 [T, H, W, 3] and are rounded after each change. Factors mean what they mean in torchvision and
+Pillow: 1 keeps the clip, 0 gives black, an even grey or a grey picture. Where those take the mean of one
+image, these functions take the mean of the whole clip.
 """
 
 import numpy as np
 import tensorflow as tf
 
-# Luma of ITU-R BT.601, with which Pillow turns RGB into grey.
+# This is the luma of ITU-R BT.601, with which Pillow turns RGB into grey.
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def colour_jitter(clip, seed, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1):
     """Changes brightness, contrast, saturation and hue in random order (torchvision's `ColorJitter`).
 
-    The first three factors are uniform in [max(0, 1 - x), 1 + x], the turn of the hue is uniform in
-    [-x, x], where x is the argument; one of 0 leaves its change out.
+    The first three factors are uniform in [max(0, 1 - x), 1 + x], and the turn of the hue is uniform in
+    [-x, x], where x is the argument. An argument of 0 leaves its change out.
 
     Args:
         clip: uint8 [T, H, W, 3].
         seed: Integer tensor [2].
-        brightness: At least 0.
-        contrast: At least 0.
-        saturation: At least 0.
-        hue: In turns of the colour circle, in [0, 0.5].
+        brightness: Range of its factor, at least 0.
+        contrast: Range of its factor, at least 0.
+        saturation: Range of its factor, at least 0.
+        hue: Range of its turn, in turns of the colour circle, in [0, 0.5].
 
     Returns:
         uint8 [T, H, W, 3].
 
     Raises:
-        ValueError: A number is outside its range.
+        ValueError: An argument is outside its range.
 
     Cost: the hue takes as long as all the rest.
     """
@@ -48,10 +48,10 @@ def colour_jitter(clip, seed, brightness=0.4, contrast=0.4, saturation=0.4, hue=
 
 
 def jitter_draws(seed, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1):
-    """Draws what `colour_jitter` does.
+    """Draws the order and the factors of `colour_jitter`.
 
     Returns:
-        (order, factors): int32, the numbers of the wanted changes in the order in which they are made
+        (order, factors): int32, the indices of the wanted changes in the order in which they are made
         (0 brightness, 1 contrast, 2 saturation, 3 hue), and float32 [4], the factors of all four.
     """
     strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
@@ -84,19 +84,19 @@ def adjust_contrast(clip, factor):
 
 def adjust_saturation(clip, factor):
     """Multiplies every pixel's distance from its own grey by a factor of at least 0."""
-    # As a matrix: p' = factor * p + (1 - factor) * grey(p).
+    # The matrix of p' = factor * p + (1 - factor) * grey(p).
     mixture = factor * tf.eye(3) + (1 - factor) * tf.constant(np.repeat(_GREY[:, None], 3, axis=1))
     pixels = tf.matmul(tf.reshape(tf.cast(clip, tf.float32), [-1, 3]), mixture)  # [T*H*W, 3]
     return tf.ensure_shape(to_levels(tf.reshape(pixels, tf.shape(clip))), clip.shape)
 
 
 def adjust_hue(clip, turns):
-    """Turns every pixel's hue on the colour circle by a number of turns in [-0.5, 0.5]."""
+    """Turns every pixel's hue on the colour circle by `turns`, in [-0.5, 0.5]."""
     return to_levels(tf.image.adjust_hue(tf.cast(clip, tf.float32), turns))
 
 
 def to_levels(pixels):
-    """Rounds floating-point levels to uint8, those outside 0-255 to the nearest end."""
+    """Returns floating-point levels as uint8, rounded, with those outside 0-255 clipped."""
     return tf.cast(tf.clip_by_value(pixels, 0.0, 255.0) + 0.5, tf.uint8)
 
 

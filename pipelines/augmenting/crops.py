@@ -1,8 +1,8 @@
-"""Random crops: one draw per clip, so that every frame of it is treated alike.
+"""Random crops: there is one draw per clip, so that all of its frames are treated alike.
 
-Clips are uint8 [T, H, W, 3], of any T, H and W. The random operations take a `seed`, an integer tensor [2] as
-`tf.random.stateless_uniform` does, and the same seed always gives the same result. What an operation draws is
-a function of its own, a `..._box`: its result tells each pixel of the crop.
+Clips are uint8 [T, H, W, 3], of any T, H and W. The operations take a `seed`, an integer tensor [2], as
+`tf.random.stateless_uniform` does, and the same seed always gives the same result. Each operation has a
+function `..._box` of its own that draws the box; this box decides every pixel of the crop.
 """
 
 import numpy as np
@@ -10,16 +10,16 @@ import tensorflow as tf
 
 from pipelines.augmenting.resizing import crop_and_resize
 
-# Corners, edge middles, centre and quarter points of the TSN crop, in steps of a quarter of the free space.
+# The places of the TSN crop (corners, edge middles, centre, quarter points), in quarters of the free space.
 _CROP_OFFSETS = np.array(
     [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2), (0, 2), (2, 0), (4, 2), (2, 4), (1, 1), (1, 3), (3, 1), (3, 3)]
 )
-# Boxes drawn by area and aspect before giving up, as in torchvision.
+# So many boxes are drawn by area and aspect, as in torchvision.
 _CANDIDATES = 10
 
 
 def multi_scale_crop(frames, size, seed, scales=(1.0, 0.875, 0.75, 0.66)):
-    """Crops at a random one of a few sizes and 13 places, and resizes to a square (TSN; TSM and RNL).
+    """Crops a box of random size at one of 13 places, and resizes it to a square (TSN; TSM and RNL).
 
     Args:
         frames: uint8 [T, H, W, 3].
@@ -43,7 +43,7 @@ def multi_scale_box(shape, size, seed, scales=(1.0, 0.875, 0.75, 0.66)):
         (corner, extent): int32 [2] (top, left) and int32 [2] (height, width), in pixels.
     """
     shape = tf.convert_to_tensor(shape)
-    # In double precision, as in the authors' Python: single precision makes 63 of 0.7 * 90, which is 62.
+    # Floats are double, as in the authors' Python, where 0.7 * 90 becomes 62; single ones make it 63.
     lengths = tf.cast(tf.cast(tf.reduce_min(shape), tf.float64) * tf.constant(scales, tf.float64), tf.int32)
     lengths = tf.where(tf.abs(lengths - size) < 3, size, lengths)
     pairs = [(i, j) for i in range(len(scales)) for j in range(len(scales)) if abs(i - j) <= 1]
@@ -56,7 +56,7 @@ def multi_scale_box(shape, size, seed, scales=(1.0, 0.875, 0.75, 0.66)):
 def scale_jitter_crop(frames, size, seed, short_sides=(256, 320)):
     """Scales the short side to a random length and crops a square at a random place (FAIR; NL).
 
-    Both at once: the square that the crop would show is cut from the frames as they are, see
+    Both are one step: the square that the crop would show is cut from the unscaled frames, see
     `scale_jitter_box`, and resized.
 
     Args:
@@ -78,8 +78,8 @@ def scale_jitter_crop(frames, size, seed, short_sides=(256, 320)):
 def scale_jitter_box(shape, size, seed, short_sides=(256, 320)):
     """Draws the box of `scale_jitter_crop` in a frame of `shape` (height, width).
 
-    With an integer s, uniform over `short_sides`, and the short side m of the frame, the box is a
-    square of size * m / s pixels, rounded, at a place that is uniform over those where it fits.
+    With an integer s, uniform over `short_sides`, and the short side m of the frame, the box is a square
+    with a side of size * m / s pixels, rounded. Its place is uniform over those where it fits.
 
     Returns:
         (corner, extent): int32 [2] (top, left) and int32 [2] (height, width), in pixels.
@@ -120,10 +120,10 @@ def random_resized_crop(frames, size, seed, area=(0.08, 1.25), aspect=(3 / 4, 4 
 def random_resized_box(shape, seed, area=(0.08, 1.25), aspect=(3 / 4, 4 / 3)):
     """Draws the box of `random_resized_crop` in a frame of `shape` (height, width).
 
-    The area is uniform in its range, the aspect uniform on a logarithmic scale. Ten boxes are drawn,
-    each with a place that is uniform over those where it fits, and the first one within the frame
-    counts (so areas above 1 are drawn again). If none fits, it is the square of the short side in
-    the middle. The draws are those of torchvision's `RandomResizedCrop`.
+    The area is uniform in its range, and the aspect is uniform on a logarithmic scale. Ten boxes are drawn,
+    and the first one that fits into the frame counts (areas above 1 never fit). Its place is uniform over
+    those where it fits. If none fits, the box is the square of the short side in the middle. The draws have
+    the distribution of torchvision's `RandomResizedCrop`.
 
     Returns:
         (corner, extent): int32 [2] (top, left) and int32 [2] (height, width), in pixels.
@@ -135,7 +135,7 @@ def random_resized_box(shape, seed, area=(0.08, 1.25), aspect=(3 / 4, 4 / 3)):
 
 
 def first_box_that_fits(shape, seed, area, aspect):
-    """Draws boxes of an area and an aspect within ranges; returns (whether one fits, corner, extent)."""
+    """Draws boxes by area and aspect; returns (whether one fits, its corner, its extent)."""
     for name, (least, largest) in (("area", area), ("aspect", aspect)):
         if not 0 < least <= largest:
             raise ValueError(

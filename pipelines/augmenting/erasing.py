@@ -1,4 +1,4 @@
-"""Random erasing of a box, the same in all frames of a clip."""
+"""Random erasing of a box, which is the same in all frames of a clip."""
 
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ from pipelines.augmenting.crops import first_box_that_fits
 
 
 def random_erasing(clip, seed, probability=0.25, area=(0.02, 1 / 3), aspect=(0.3, 10 / 3), colour=None):
-    """Covers a random box, the same in all frames (Zhong et al. 2020).
+    """Covers a random box, which is the same in all frames (Zhong et al. 2020).
 
     Args:
         clip: uint8 [T, H, W, 3].
@@ -21,7 +21,7 @@ def random_erasing(clip, seed, probability=0.25, area=(0.02, 1 / 3), aspect=(0.3
         uint8 [T, H, W, 3].
 
     Raises:
-        ValueError: A range is empty or not positive, or the probability is none.
+        ValueError: A range is empty or not positive, or the probability is outside [0, 1].
     """
     clip = tf.convert_to_tensor(clip)
     shape = tf.shape(clip)[1:3]

@@ -1,45 +1,45 @@
 """Keras's and KerasCV's random image layers on clips, with one draw per clip.
 
-Given the frames of a clip as a batch, these layers draw anew for each frame. What they draw and what they
-do with it are two methods, however: `get_random_transformation` and `transform_images` in Keras 3,
-`get_random_transformation_batch` and `augment_images`, or `get_random_transformation` and `augment_image`,
-in KerasCV 0.9. The adapter calls the first one once and the second one for all frames.
+If the frames of a clip are a batch, these layers draw anew for each frame. But drawing and applying are two
+methods: `get_random_transformation` and `transform_images` in Keras 3, `get_random_transformation_batch` and
+`augment_images`, or `get_random_transformation` and `augment_image`, in KerasCV 0.9. The adapter calls the
+first method once and the second one for all frames.
 """
 
 import tensorflow as tf
 
-# They mix images with each other, and labels with them.
+# These layers mix images with each other, and labels with them.
 _MIXERS = ("CutMix", "FourierMix", "MixUp", "Mosaic", "RepeatedAugmentation")
-# Of KerasCV: they draw while they transform, which operations to apply.
+# These layers of KerasCV draw which operations to apply while they transform.
 _CHOOSERS = ("AugMix", "RandAugment", "RandomApply", "RandomAugmentationPipeline", "RandomChoice")
 
 
 def clip_consistent(layer):
-    """Makes a function on clips of an image layer that has random parameters.
+    """Returns an image layer with random parameters as a function on clips.
 
     Args:
         layer: An image layer of Keras 3 (on TensorFlow) or KerasCV 0.9, for levels of 0-255 where it
-            asks for a `value_range`. Its own generator gives the draws, so they are repeatable only
-            as far as the layer's `seed` makes them; the operations of `pipelines.augmenting` take a seed for
-            each clip instead.
+            asks for a `value_range`. Its own generator gives the draws, so they repeat only as far as the
+            layer's `seed` makes them; the operations of `pipelines.augmenting` take a seed for each clip
+            instead.
 
     Returns:
-        Function from a clip [T, H, W, 3], or clips [B, T, H, W, 3] with a draw for each, to what the
-        layer makes of them: as many frames, of the same dtype, integers rounded. Layers that compute
-        statistics of an image, such as a contrast, do so for each frame.
+        Function from a clip [T, H, W, 3], or from clips [B, T, H, W, 3] with a draw for each, to what the
+        layer makes of them: as many frames of the same dtype, where integers are rounded. Layers that
+        compute statistics of an image, such as a contrast, do so for each frame.
 
     Raises:
-        ValueError: The layer is no image layer, mixes images, or draws where it cannot be held.
+        ValueError: The layer is no image layer, mixes images, or draws in a method that also transforms.
 
     Example, for a `tf.data.Dataset` of clips:
 
         clips = clips.map(clip_consistent(keras.layers.RandomRotation(0.1)))
 
-    Differs: two layers of Keras draw while they transform, so that all frames are given to them as one
-    image: to `RandomColorJitter` one above the other, which makes its contrast one about the mean of the
-    clip, and to `RandomElasticTransform`, which moves all channels alike, as channels (T, H and W
-    have to be known). `keras.layers.AugMix` chooses its operations when a graph is traced: in `tf.data`
-    they stay the same, and only their strengths change.
+    Differs: two layers of Keras draw while they transform, so they get all frames as one image.
+    `RandomColorJitter` gets them one above the other, so its contrast is about the mean of the clip.
+    `RandomElasticTransform`, which moves all channels alike, gets them as channels; T, H and W have to be
+    known. `keras.layers.AugMix` chooses its operations when a graph is traced: in `tf.data` they stay the
+    same, and only their strengths change.
     """
     transform = _transform_of(layer)
     if transform is None:
@@ -122,5 +122,5 @@ def _as_channels(layer, clip):
     return tf.transpose(moved, (2, 0, 1, 3))  # [T, H, W, 3]
 
 
-# Layers of Keras that draw while they transform: what lets them do so once.
+# Keras's layers that draw while they transform -> the function by which they draw once for a clip.
 _AS_ONE_IMAGE = {"RandomColorJitter": _one_above_the_other, "RandomElasticTransform": _as_channels}

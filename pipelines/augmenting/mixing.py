@@ -1,10 +1,10 @@
-"""Mixup and CutMix: batches in which every clip is blended with another one, and its label too.
+"""Mixup and CutMix: every clip of a batch is blended with another one, and its label too.
 
-A clip's partner is the one at the same place in the reversed batch, as its place in the batch is random
-already; each pair has a share `kept` of its own, drawn from Beta(alpha, alpha). (The authors' code
-draws one share and one permutation for a whole batch.)
+A clip's partner is the one at the same place in the reversed batch, as the order in the batch is random
+already. Each clip draws a share `kept` of its own from Beta(alpha, alpha). (The authors' code draws one share
+and one permutation for a whole batch.)
 
-Clips are float [B, T, H, W, 3], labels float [B, K], one-hot or multi-hot.
+Clips are float [B, T, H, W, 3], and labels are float [B, K], one-hot or multi-hot.
 """
 
 import tensorflow as tf
@@ -20,13 +20,13 @@ def mix(clips, labels, seed, mixup_alpha=0.8, cutmix_alpha=1.0, switch_probabili
         mixup_alpha: Parameter of mixup, at least 0; 0 leaves CutMix alone.
         cutmix_alpha: Parameter of CutMix, at least 0; 0 leaves mixup alone. With both 0, the batch
             stays as it is.
-        switch_probability: How often it is CutMix where both are wanted, in [0, 1].
+        switch_probability: How often CutMix is taken if both alphas are above 0, in [0, 1].
 
     Returns:
-        (clips, labels), as they came.
+        (clips, labels) of the same shapes and types.
 
     Raises:
-        ValueError: A number is outside its range.
+        ValueError: An argument is outside its range.
     """
     if min(mixup_alpha, cutmix_alpha) < 0 or not 0 <= switch_probability <= 1:
         raise ValueError(
@@ -58,7 +58,7 @@ def mixup(clips, labels, seed, alpha=0.8):
         alpha: Parameter of Beta(alpha, alpha), above 0.
 
     Returns:
-        (clips, labels), as they came.
+        (clips, labels) of the same shapes and types.
 
     Raises:
         ValueError: `alpha` is not positive.
@@ -69,7 +69,7 @@ def mixup(clips, labels, seed, alpha=0.8):
 
 
 def cutmix(clips, labels, seed, alpha=1.0):
-    """Replaces a box, the same in all frames, by the partner's; labels by area (Yun et al. 2019).
+    """Replaces a box, the same in all frames, by the partner's; labels mix by its area (Yun et al. 2019).
 
     Args:
         clips: float [B, T, H, W, 3].
@@ -78,7 +78,7 @@ def cutmix(clips, labels, seed, alpha=1.0):
         alpha: Parameter of Beta(alpha, alpha), above 0.
 
     Returns:
-        (clips, labels), as they came; labels are weighed with the area that is replaced in fact.
+        (clips, labels) of the same shapes and types; labels are weighted with the area that was replaced.
 
     Raises:
         ValueError: `alpha` is not positive.
@@ -96,8 +96,8 @@ def cutmix(clips, labels, seed, alpha=1.0):
 def cutmix_boxes(shape, seed, count, alpha=1.0):
     """Draws the boxes of `cutmix` in frames of `shape` (height, width).
 
-    With the share kept, each side is floor(side of the frame * sqrt(1 - kept)) pixels long. The middle
-    is uniform over the frame, and the box ends where the frame does.
+    With the share `kept`, each side is floor(side of the frame * sqrt(1 - kept)) pixels long. The middle is
+    uniform over the frame, and the box is cut off at the frame's edges.
 
     Returns:
         (low, high): int32 [count, 2] each, (top, left) and (bottom, right), the latter exclusive.
@@ -120,8 +120,8 @@ def beta_draws(seed, count, alpha):
     if alpha <= 0:
         raise ValueError(f"Expected alpha above 0. Received alpha={alpha}. Try: alpha=0.8.")
     gamma_seed, uniform_seed = tf.unstack(tf.random.split(seed, 2))
-    # Gamma(alpha) = Gamma(alpha + 1) * U^(1 / alpha), in logarithms: with a small alpha both are often too
-    # small for a float.
+    # Gamma(alpha) = Gamma(alpha + 1) * U^(1 / alpha). Logarithms are taken, as with a small alpha the values
+    # are often too small for a float.
     gammas = tf.random.stateless_gamma([2, count], gamma_seed, alpha + 1)
     uniforms = tf.random.stateless_uniform([2, count], uniform_seed)
     logarithms = tf.math.log(gammas) + tf.math.log1p(-uniforms) / alpha  # [2, count]

@@ -1,9 +1,9 @@
 """RandAugment for clips (Cubuk et al. 2020): a few random operations, each the same for all frames.
 
-The operations, their ranges and their pixels are those of torchvision's `RandAugment` on Pillow images,
-nearest neighbours and black corners included, with two exceptions: levels are rounded where Pillow
-cuts them off, and statistics (the mean of contrast, the histograms of autocontrast and equalize) are
-taken over the whole clip, since they would make still pictures flicker if each frame had its own.
+The operations, their ranges and their pixels are those of torchvision's `RandAugment` on Pillow images, with
+its nearest neighbours and black corners. There are two exceptions: levels are rounded where Pillow cuts them
+off, and statistics (the mean of contrast, the histograms of autocontrast and equalize) are those of the whole
+clip, since still pictures would flicker if each frame had its own.
 """
 
 import math
@@ -15,25 +15,25 @@ import tensorflow as tf
 from pipelines.augmenting.colour import adjust_brightness, adjust_contrast, adjust_saturation, to_levels
 
 MAX_MAGNITUDE = 30
-# Pillow's SMOOTH, by which sharpness is measured.
+# This is Pillow's SMOOTH, by which sharpness is measured.
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
 
 
 def rand_augment(clip, seed, num_layers=2, magnitude=9):
-    """Applies `num_layers` operations one after another, each drawn from `OPERATIONS`, all alike.
+    """Applies `num_layers` operations one after another, each drawn uniformly from `OPERATIONS`.
 
     Args:
         clip: uint8 [T, H, W, 3].
         seed: Integer tensor [2].
-        num_layers: Number of operations N, at least 0.
-        magnitude: Strength M of all of them, in [0, 30]. Where an operation goes two ways, such as
-            left and right, its way is random.
+        num_layers: Count N of operations, at least 0.
+        magnitude: Strength M of all of them, in [0, 30]. Where an operation has two directions, such as
+            left and right, its direction is random.
 
     Returns:
         uint8 [T, H, W, 3].
 
     Raises:
-        ValueError: A number is outside its range.
+        ValueError: An argument is outside its range.
 
     Cost: see `benchmarks/augmentation.py`; equalize takes longest.
     """
@@ -43,7 +43,7 @@ def rand_augment(clip, seed, num_layers=2, magnitude=9):
             f"num_layers={num_layers}, magnitude={magnitude}. Try: num_layers=2, magnitude=9."
         )
     clip = tf.convert_to_tensor(clip)
-    numbers, signs = rand_augment_draws(seed, num_layers)
+    indices, signs = rand_augment_draws(seed, num_layers)
     for layer in range(num_layers):
         branches = [
             lambda clip=clip, operation=operation, sign=signs[layer]: operation.apply(
@@ -51,15 +51,15 @@ def rand_augment(clip, seed, num_layers=2, magnitude=9):
             )
             for operation in OPERATIONS.values()
         ]
-        clip = tf.switch_case(numbers[layer], branches)
+        clip = tf.switch_case(indices[layer], branches)
     return clip
 
 
 def rand_augment_draws(seed, num_layers):
-    """Draws what `rand_augment` does.
+    """Draws the operations of `rand_augment` and their signs.
 
     Returns:
-        (numbers, signs): int32 [num_layers], places in `OPERATIONS`, and float32 [num_layers], -1 or 1.
+        (indices, signs): int32 [num_layers], indices in `OPERATIONS`, and float32 [num_layers], -1 or 1.
     """
     draws = tf.random.stateless_uniform([2, num_layers], seed)
     return tf.cast(draws[0] * len(OPERATIONS), tf.int32), tf.where(draws[1] < 0.5, -1.0, 1.0)
@@ -69,7 +69,7 @@ def autocontrast(clip):
     """Stretches each channel so that its darkest level in the clip becomes 0 and its brightest 255."""
     width = tf.shape(clip)[2]
     rows = tf.reshape(clip, [-1, 3 * width])  # [T*H, W*3]
-    # First down the columns: reducing to three numbers at once takes longer.
+    # Columns are reduced first, as reducing to three levels at once takes longer.
     lows = tf.reduce_min(tf.reshape(tf.reduce_min(rows, 0), [-1, 3]), 0)
     highs = tf.reduce_max(tf.reshape(tf.reduce_max(rows, 0), [-1, 3]), 0)
     lows, highs = tf.cast(lows, tf.float32), tf.cast(highs, tf.float32)
@@ -80,14 +80,14 @@ def autocontrast(clip):
 
 
 def equalize(clip):
-    """Maps the levels of each channel so that all become about equally frequent in the clip."""
+    """Maps the levels of each channel so that all levels become about equally frequent in the clip."""
     width = tf.shape(clip)[2]
     rows = tf.cast(tf.reshape(clip, [-1, 3 * width]), tf.int32)  # [T*H, W*3]
     rows += tf.tile(tf.constant([0, 256, 512]), [width])  # Each channel has levels of its own.
     counts = tf.math.bincount(tf.reshape(rows, [-1]), minlength=768, maxlength=768)
     counts = tf.reshape(counts, [3, 256])
     darker = tf.cumsum(counts, axis=1, exclusive=True)
-    # The pixels darker than the brightest level that occurs, in 255 steps.
+    # A step is 1 / 255 of the pixels that are darker than the brightest level of the clip.
     step = tf.reduce_max(tf.where(counts > 0, darker, 0), axis=1, keepdims=True) // 255
     table = tf.where(step > 0, (darker + step // 2) // tf.maximum(step, 1), tf.range(256))
     table = tf.cast(tf.minimum(table, 255), tf.uint8)  # [3, 256]
@@ -101,13 +101,13 @@ def posterize(clip, bits):
 
 
 def solarize(clip, threshold):
-    """Inverts the levels that are not below the threshold."""
+    """Inverts the levels that are at or above the threshold."""
     inverted = tf.cast(tf.cast(clip, tf.float32) >= threshold, tf.uint8) * 255
     return tf.bitwise.bitwise_xor(clip, inverted)
 
 
 def adjust_sharpness(clip, factor):
-    """Multiplies every level's distance from a smoothed picture by a factor; the border stays."""
+    """Multiplies every level's distance from the smoothed picture by a factor; the border is kept."""
     pixels = tf.cast(clip, tf.float32)
     kernel = tf.tile(tf.constant(_SMOOTH)[:, :, None, None], [1, 1, 3, 1])
     smooth = tf.nn.depthwise_conv2d(pixels, kernel, [1, 1, 1, 1], "VALID")  # [T, H-2, W-2, 3]
@@ -121,11 +121,11 @@ def affine(clip, matrix):
 
     Args:
         clip: uint8 [T, H, W, 3].
-        matrix: Two rows of three numbers, scalars or tensors. x runs to the right and y down, in
-            pixels from the upper left corner; the first pixel's centre is (0.5, 0.5).
+        matrix: Two rows of three entries, scalars or tensors. x runs to the right and y down, in pixels
+            from the upper left corner; the first pixel's centre is (0.5, 0.5).
 
     Returns:
-        uint8 [T, H, W, 3], each pixel the one in which its point lies.
+        uint8 [T, H, W, 3]. Each pixel is the one of the clip in which its point lies.
     """
     frames, height, width = tf.unstack(tf.shape(clip)[:3])
     y = tf.range(height, dtype=tf.float32)[:, None] + 0.5
@@ -153,7 +153,7 @@ def rotate(clip, degrees):
 
 
 def translate(clip, right, down):
-    """Moves the picture by fractions of its width and height, cut off to whole pixels."""
+    """Moves the picture by fractions of its width and height, which are cut off to whole pixels."""
     shape = tf.cast(tf.shape(clip), tf.float32)
     right, down = tf.cast(right * shape[2], tf.int32), tf.cast(down * shape[1], tf.int32)
     return affine(clip, [(1, 0, -tf.cast(right, tf.float32)), (0, 1, -tf.cast(down, tf.float32))])

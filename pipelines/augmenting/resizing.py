@@ -1,7 +1,7 @@
 """The one way in which frames change their size: bilinear, antialiased, rounded to whole levels.
 
-Row y of the result shows the frame around its row c = (y + 0.5) * height / size - 0.5: it is the mean of the
-rows r, weighted with max(0, 1 - |r - c| / s), where s = max(1, height / size). Columns are treated likewise.
+Row y of the result shows the frame around row c = (y + 0.5) * height / size - 0.5: it is the mean of all rows
+r, weighted with max(0, 1 - |r - c| / s), where s = max(1, height / size). Columns are treated likewise.
 These are the weights of Pillow's BILINEAR, by which the released code of TSM, RNL, CGNL and BAT resizes.
 """
 
@@ -16,13 +16,13 @@ _MOST_PIXELS = 2**25
 def crop_and_resize(frames, corner, extent, size):
     """Cuts a box of `extent` (height, width) at `corner` (top, left) and resizes it to a square.
 
-    Pixels outside the box do not count. A box of the wanted size is not touched.
+    Pixels outside the box have no influence. A box that has the wanted size already is not changed.
 
     Args:
         frames: uint8 [T, H, W, 3].
         corner: int32 [2] (top, left), in pixels.
         extent: int32 [2] (height, width), in pixels.
-        size: Side of the result in pixels.
+        size: Side of the square in pixels.
 
     Returns:
         uint8 [T, size, size, 3].
@@ -43,7 +43,7 @@ def scale_short_side(frames, size):
         uint8 [..., H', W', 3], its long side rounded to whole pixels.
 
     Raises:
-        Unusable: Outside graphs, if the result had more than 2^25 pixels.
+        Unusable: A resized frame would have more than 2^25 pixels. This is checked outside graphs only.
     """
     shape = tf.shape(frames)
     scaled = _scaled(shape[-3:-1], size)
@@ -56,7 +56,7 @@ def scale_short_side(frames, size):
 def square_views(frames, size, crops):
     """Scales the short side to `size` and cuts squares along the long side.
 
-    Only the pixels of the squares are computed, however long the long side is.
+    Only the pixels of the squares are computed, so a very long side costs nothing.
 
     Args:
         frames: uint8 [..., H, W, 3].
@@ -67,7 +67,7 @@ def square_views(frames, size, crops):
         uint8 [..., crops, size, size, 3].
 
     Raises:
-        ValueError: There are other than 1 or 3 crops.
+        ValueError: `crops` is neither 1 nor 3.
     """
     if crops not in (1, 3):
         raise ValueError(f"Expected 1 or 3 crops. Received crops={crops}. Try: crops=3.")
@@ -94,14 +94,14 @@ def _resize(frames, shape, scaled):
     enlarged = tf.reduce_all(scaled >= shape) & tf.reduce_any(scaled > shape)
     return tf.cond(
         enlarged,
-        # Without shrinking there is nothing to antialias, and this kernel takes a fourth of the time.
+        # A frame that only grows needs no antialiasing, and this kernel takes a fourth of the time.
         lambda: _rounded(tf.image.resize(frames, scaled)),
         lambda: _resized_box(frames, scaled, tf.constant([0, 0]), scaled),
     )
 
 
 def _resized_box(frames, scaled, corner, extent):
-    """Resizes frames [N, H, W, 3] to `scaled` (H', W'), but computes the box of `extent` at `corner` only."""
+    """Returns the box of `extent` at `corner` of frames [N, H, W, 3] resized to `scaled` (H', W')."""
     shape = tf.shape(frames)[1:3]
 
     def box():
@@ -122,5 +122,5 @@ def _resized_box(frames, scaled, corner, extent):
 
 
 def _rounded(pixels):
-    """Returns levels, which are in [0, 255], as uint8, halves rounded up."""
+    """Returns levels in [0, 255] as uint8; halves are rounded up."""
     return tf.cast(pixels + 0.5, tf.uint8)

@@ -1,9 +1,9 @@
-"""Composes `tf.data`: the only place where videos, clips and augmentation meet.
+"""Data sets of `tf.data`: the only place where videos, clips and augmentation meet.
 
 A source has a `manifest`, the frame rate `fps` at which clips are sampled, and a function
 `fetch(row, sample, draws, transform)`, see `pipelines.video_files.VideoFiles.fetch`. It is Python where
-`needs_python` is true, else it adds to a graph. A source keeps no account: what it could not read is
-entered here.
+`needs_python` is true, else it adds operations to a graph. A source keeps no account: the videos that it
+could not read are entered here.
 
 `training` makes batches of random clips, `evaluation` makes all views of every video.
 """

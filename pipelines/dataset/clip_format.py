@@ -1,4 +1,4 @@
-"""What a model takes."""
+"""The clips that a model takes."""
 
 import dataclasses
 
@@ -8,13 +8,13 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class ClipFormat:
-    """What a model takes: float32 clips [frames, size, size, 3].
+    """The clips that a model takes: float32 [frames, size, size, 3].
 
     Attributes:
-        frames: Frames T of a clip.
+        frames: Count T of frames in a clip.
         size: Height and width in pixels.
         mean: Three channel means, in grey levels of 0-255.
-        std: Three channel deviations, likewise.
+        std: Three channel standard deviations, in the same unit.
     """
 
     frames: int
@@ -29,11 +29,11 @@ def normalise(clip, mean, std):
     Args:
         clip: uint8 or float [..., W, 3].
         mean: Three channel means.
-        std: Three channel deviations.
+        std: Three channel standard deviations.
     """
     shape = tf.shape(clip)
     rows = tf.cast(tf.reshape(clip, [-1, 3 * shape[-2]]), tf.float32)  # [T*H, W*3]
     # Whole rows at a time: broadcasting three numbers over the last axis takes four times as long.
     mean, scale = (tf.tile(tf.constant(row, tf.float32), [shape[-2]]) for row in (mean, 1 / np.array(std)))
-    # A product, not a quotient: XLA would make it one, and give other last bits than plain TensorFlow.
+    # This is a product, as XLA turns a quotient into one, with other last bits than plain TensorFlow's.
     return tf.ensure_shape(tf.reshape((rows - mean) * scale, shape), clip.shape)

@@ -1,4 +1,4 @@
-"""The views by which a model is evaluated: a few clips along time, a few squares of each."""
+"""The views by which a model is evaluated: some clips along time, and some squares of each clip."""
 
 import tensorflow as tf
 
@@ -13,8 +13,8 @@ def evaluation_views(
 ):
     """Returns clips x crops views of every video, in the manifest's order, in batches of views.
 
-    A bad video is entered in the account. Its views are blank and weigh nothing, so that each video keeps
-    its place.
+    A bad video is entered in the account. Its views are blank and have weight 0, so that every other video
+    keeps its place.
 
     Args:
         source: A source, see `pipelines.dataset`.
@@ -23,12 +23,14 @@ def evaluation_views(
         clips: Clips along time.
         crops: 1 (centre) or 3 (along the long side).
         batch_size: Views in a batch B.
-        account: The `Account` of the source's manifest.
-        workers: Videos read in parallel; by default as many as pay.
+        account: The `Account` of the source's manifest; more bad videos than it allows end the iteration
+            with an error.
+        workers: Videos read in parallel; by default TensorFlow chooses how many.
 
     Returns:
-        `tf.data.Dataset` of (float32 [B, T, size, size, 3], labels, float32 [B] weights), labels as those of
-        `training_clips`, all labels of the video; the views of a video follow one another, clips outermost.
+        `tf.data.Dataset` of (float32 [B, T, size, size, 3], labels, weights float32 [B]). Labels are int32
+        [B], or float32 [B, K] with all labels of the video if the manifest has several labels a video. The
+        views of a video follow one another, clips outermost.
     """
     labels_of, count = clip_labels(source.manifest), clips * crops
 

@@ -1,26 +1,27 @@
-"""Fetching from any source inside a graph, and entering in the account what came of it."""
+"""Fetches from any source inside a graph, and enters the outcome in the account."""
 
 import tensorflow as tf
 
 from pipelines.bad_video import BadVideo
 from pipelines.dataset.python_calls import lets_python_end
 
-# Graphs are written as such, and what they call of Python is not to be rewritten.
+# These functions use TensorFlow's control flow already, so AutoGraph must not rewrite them.
 plainly = tf.autograph.experimental.do_not_convert
 
 
 def fetch(source, row, sample, draws, transform=None):
-    """Returns what `source.fetch` does, in a graph.
+    """Returns what `source.fetch` returns, in a graph.
 
     Args:
         source: A source, see `pipelines.dataset`.
         row: int64 scalar, the video's place in the manifest.
-        sample: Function from a number of frames n and `draws` to integers in [0, n), of any shape.
+        sample: Function from a count of frames n and `draws` to T integers in [0, n), of any shape.
         draws: Integer vector.
-        transform: Function of frames uint8 [..., H, W, 3], or None.
+        transform: Function from frames uint8 [..., H, W, 3] to uint8, or None.
 
     Returns:
-        (ok, frames, seconds, reason): boolean scalar; uint8 [T, ...]; float32 [T]; string scalar.
+        (ok, frames, seconds, reason): boolean scalar; uint8 [T, ...]; float32 [T]; string scalar. If `ok` is
+        false, another count may stand in the place of T.
     """
     if not source.needs_python:
         return source.fetch(row, sample, draws, transform)
@@ -35,16 +36,16 @@ def fetch(source, row, sample, draws, transform=None):
 
 
 def enter(account, used, bad, reasons, replaced=0):
-    """Returns the operation that enters rows in an account, the one place where this is done.
+    """Returns the operation that enters rows in an account. There is no other place where this is done.
 
-    It fails with `TooManyBadVideos` if more videos are bad than the account allows.
+    The operation fails with `TooManyBadVideos` if more videos are bad than the account allows.
 
     Args:
         account: The `Account` of the source's manifest.
         used: int64 vector, the rows of which clips were made.
-        bad: int64 vector, rows that could not be read.
-        reasons: String vector, why.
-        replaced: int scalar, how many clips were made of another video.
+        bad: int64 vector, the rows that could not be read.
+        reasons: String vector, the reason for each row of `bad`.
+        replaced: int scalar, how many clips show another video than the one whose turn it was.
     """
 
     @lets_python_end
@@ -59,7 +60,7 @@ def enter(account, used, bad, reasons, replaced=0):
 
 
 def with_options(dataset):
-    """Returns the data set with its elements in order and no sharding."""
+    """Returns the data set with the options that keep its elements in order and do not shard it."""
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF

@@ -1,7 +1,7 @@
 """Python functions that TensorFlow's threads call, and that let the interpreter end.
 
 A thread of `tf.data` that wants Python's lock while the interpreter ends waits for ever, and the interpreter
-for it. So once it begins to end, calls fail at once, and those that are running are waited for.
+waits for the thread. So once the interpreter begins to end, new calls fail, and it waits for running ones.
 """
 
 import atexit
@@ -14,7 +14,7 @@ import traceback
 
 _QUIET_SECONDS, _LONGEST_WAIT_SECONDS = 0.3, 10
 _ending = threading.Event()
-_running = set()  # A token for each call.
+_running = set()  # There is a token for each call.
 
 
 def lets_python_end(function):
@@ -38,10 +38,10 @@ def lets_python_end(function):
 
 @contextlib.contextmanager
 def iterators_ended_on_error():
-    """When an error passes, lets go of the iterators that its frames hold.
+    """When an error passes, releases the iterators that the frames of its traceback hold.
 
-    Their threads call Python. Were they alive when the interpreter ends, they would wait for it and it
-    for them, for ever. Also a decorator.
+    The iterators' threads call Python. If they live when the interpreter ends, both wait for each other for
+    ever. This is also a decorator.
     """
     try:
         yield
@@ -52,12 +52,12 @@ def iterators_ended_on_error():
 
 
 def _clear_frames(error):
-    """Empties every frame that an exception, or one that led to it, keeps, as far as it has ended."""
+    """Empties the stack frames that an exception, or one that led to it, keeps alive, if they have ended."""
     while error is not None:
         for innermost, _ in traceback.walk_tb(error.__traceback__):
-            # Through the callers too: Keras cuts its own frames out of a traceback, and they live on there.
+            # Callers are walked too: Keras cuts its own frames out of a traceback, but they live on there.
             for frame, _ in traceback.walk_stack(innermost):
-                with contextlib.suppress(RuntimeError):  # It is still running.
+                with contextlib.suppress(RuntimeError):  # The frame is still running.
                     frame.clear()
         error = error.__cause__ or error.__context__
 

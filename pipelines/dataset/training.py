@@ -7,9 +7,9 @@ from pipelines.dataset.clip_format import normalise
 from pipelines.dataset.fetching import enter, fetch, plainly, with_options
 from pipelines.labels import check_flip, clip_labels
 
-# Draws of another video in the place of a bad one; so many misses mean that hardly one is readable.
+# Videos that are drawn for one clip. If all of them are bad, hardly one in the data set is readable.
 _MOST_ATTEMPTS = 100
-# One pass over the batch instead of three. XLA compiles for a shape, and training has only one.
+# XLA makes one pass over the batch instead of three. It compiles for each shape, and training has only one.
 _normalise = tf.function(normalise, jit_compile=True, autograph=False)
 
 
@@ -30,9 +30,9 @@ def training_clips(
 ):
     """Returns the batches of all epochs.
 
-    An epoch is a permutation of the videos, cut to whole batches. A bad video is entered in the account and
-    its place is taken by another one, drawn from the same numbers and counted as such, so the number of
-    batches and every other clip stay as they were.
+    An epoch is a permutation of the videos, cut to whole batches. A bad video is entered in the account.
+    Another one, drawn from the same seed, epoch and index, takes its place, and the account counts the clips.
+    So the count of batches and every other clip stay as they were.
 
     Args:
         source: A source, see `pipelines.dataset`.
@@ -40,17 +40,18 @@ def training_clips(
         schedule: A `pipelines.order.Schedule` of the source's manifest.
         sample: Function (num_frames, clip_frames, draws) -> frame numbers, as in `pipelines.clips`.
         transform: Function (uint8 frames [T, H, W, 3], seed=int32 [2]) -> uint8 [T, size, size, 3].
-        flip: Whether to mirror half of the clips. Where left is not right, the label changes with it.
+        flip: Whether to mirror half of the clips. The labels change with them if the manifest says how.
         account: The `Account` of the source's manifest; more bad videos than it allows end the iteration
             with an error.
-        scale: Function of frames uint8 [..., H, W, 3] that is applied before `transform` to each frame alone,
-            such as `pipelines.augmenting.resizing.scale_short_side`. None keeps frames as they are stored.
-        mix: Function (float clips, float labels [B, K], seed [2]) -> the same, as in
+        scale: Function of frames uint8 [..., H, W, 3], such as `pipelines.augmenting.resizing.
+            scale_short_side`, which the source applies before `transform`, to each frame alone or to all
+            together. None keeps frames as they are stored.
+        mix: Function (clips float32, labels float32 [B, K], seed int32 [2]) -> (clips, labels), as in
             `pipelines.augmenting.mixing`; labels are then vectors.
         first_step: The batch to begin with, counted over all epochs.
-        workers: Clips made in parallel; by default as many as pay.
+        workers: Clips made in parallel; by default TensorFlow chooses how many.
         service: Address of a tf.data service, `grpc://HOST:PORT`, that makes the clips; the source must not
-            need Python. Batches are the same ones, but may arrive in another order.
+            need Python. The batches are the same, but may arrive in another order.
 
     Returns:
         `tf.data.Dataset` of (float32 [B, T, size, size, 3], labels): int32 [B], or float32 [B, K] if the
@@ -76,7 +77,7 @@ def training_clips(
         pixels, flips = tf.cond(ok, lambda: views(frames, index), blank_views)
         return ok, pixels, labels_of(row, seconds, flips), index, row, *bad
 
-    # A service shares out the elements of the first data set: they have to be whole batches.
+    # A service shares out the elements of the first data set, so these are steps.
     videos = schedule.videos_per_step
     steps = tf.data.Dataset.range(first_step, schedule.steps)
     indices = steps.flat_map(lambda step: tf.data.Dataset.range(step * videos, (step + 1) * videos))
@@ -90,10 +91,10 @@ def training_clips(
 
 
 def _view_makers(clip_format, schedule, transform, flip):
-    """Returns the function (frames, index) -> (pixels, flips) of a video's clips, and one without arguments.
+    """Returns the function (frames, index) -> (pixels, flips) of a video's R clips, and a function of blanks.
 
-    Pixels are uint8 [R, T, size, size, 3], flips say whether they are mirrored, boolean [R], R being the
-    repeats. The second function returns blanks.
+    Pixels are uint8 [R, T, size, size, 3], where R is the count of repeats. Flips, boolean [R], say which of
+    them are mirrored. The second function has no arguments.
     """
     shape = (clip_format.frames, clip_format.size, clip_format.size, 3)
 
@@ -117,11 +118,12 @@ def _view_makers(clip_format, schedule, transform, flip):
 
 def _batch_maker(clip_format, schedule, account, mix):
     """Returns the function that makes a batch of clips: it enters the videos, normalises and mixes."""
-    message = f"TooManyBadVideos: Expected a readable video. Received {_MOST_ATTEMPTS} bad ones in a row."
+    expected = "TooManyBadVideos: Expected a readable video."
+    message = f"{expected} Received {_MOST_ATTEMPTS} bad ones in a row. Try: repair them, or leave them out."
 
     @plainly
     def batch(ok, pixels, labels, indices, rows, bad, reasons):
-        is_row = bad >= 0  # [B, attempts]
+        is_row = bad >= 0  # [B / R, attempts]
         replaced = schedule.repeats * tf.math.count_nonzero(is_row[:, 0], dtype=tf.int32)
         bad, reasons = tf.boolean_mask(bad, is_row), tf.boolean_mask(reasons, is_row)
         with tf.control_dependencies([enter(account, tf.boolean_mask(rows, ok), bad, reasons, replaced)]):
@@ -141,9 +143,9 @@ def _first_readable(source, order, index, sample, scale, clip_frames):
     """Looks for the first readable video for a clip.
 
     Returns:
-        (ok, row, frames, seconds, bad, reasons): whether there is one among those that were tried, its row,
-        frames [T, H, W, 3] and times [T], and the rows that could not be read before it, with the reasons,
-        followed by -1 and "": int64 and string [attempts].
+        (ok, row, frames, seconds, bad, reasons): whether one of those that were tried is readable; its row,
+        frames [T, H, W, 3] and times [T]; and the rows that could not be read before it, int64 [attempts]
+        filled up with -1, and the reasons, string [attempts] filled up with "".
     """
 
     def read(attempt, ok, row, frames, seconds, bad, reasons):

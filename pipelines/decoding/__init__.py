@@ -1,1 +1,1 @@
-"""A source and frame numbers to pixels."""
+"""Turns a source and frame numbers into pixels."""

@@ -19,7 +19,7 @@ def serve(timeout_seconds, memory_bytes):
         most = resource.getrlimit(what)[1]
         size = size if most == resource.RLIM_INFINITY else min(size, most)
         resource.setrlimit(what, (size, size))
-    # What anything else prints must not get between the answers.
+    # What other code prints must not get between the answers.
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
 
@@ -37,7 +37,7 @@ def serve(timeout_seconds, memory_bytes):
 
     for line in requests:
         request = json.loads(line)
-        # The parent ends a decoder that hangs; if the parent is gone, this timer does.
+        # The parent ends a child that hangs; if the parent is gone, this timer ends it.
         signal.setitimer(signal.ITIMER_REAL, 2 * timeout_seconds)
         source = requests.read(request["bytes"]) if "bytes" in request else request["path"]
         options = {"limits": Limits(**request["limits"]), "folder_fps": request["folder_fps"]}

@@ -1,7 +1,7 @@
-"""Videos as sources of frames: by the index of their packets, or by counting what decodes.
+"""Videos as sources of frames, numbered by the index of their packets, or by counting what decodes.
 
 `indexed` and `counted` are context managers that give a `Video`: the time of every frame, and how to read
-some of them. They raise `Unusable` or an error of FFmpeg where the file is no good.
+some of them. They raise `Unusable` or an error of FFmpeg if the file cannot be used.
 """
 
 import bisect
@@ -18,27 +18,27 @@ import numpy as np
 
 from pipelines.bad_video import Unusable
 
-# What is opened. A playlist, of which FFmpeg knows many kinds, could name any other file or server.
+# Only these are opened. A playlist, of which FFmpeg knows many kinds, could name any other file or server.
 _CONTAINERS = (
     "mov,matroska,avi,gif,mpegts,mpeg,mpegvideo,m4v,h264,hevc,ivf,flv,ogg,asf,mjpeg,apng,webp_pipe,bmp_pipe"
 )
 # These containers store when each frame is shown. Others, AVI above all, leave it to be guessed, and the
 # guess is wrong for MPEG-4 with B-frames, so their frames are counted as they are decoded.
 _CONTAINERS_WITH_DISPLAY_TIMES = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
-# Its packets hold frames that are never shown ("alternate references") and give them times like the others.
+# The packets of VP8 hold frames that are never shown ("alternate references"), with times like the others.
 _CODEC_WITH_HIDDEN_FRAMES = "vp8"
 
 # Skipping fewer frames than this costs more in restarting the decoder than it saves.
 _SEEK_GAP_FRAMES = 8
-_PROGRESSIVE = 1  # AVFieldOrder: whole pictures, where others come as two fields.
+_PROGRESSIVE = 1  # The AVFieldOrder of whole pictures; the others come as two fields.
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What is too large to be a video of the data set, so that a forged header takes no memory.
+    """The sizes above which a video is refused, so that a forged header takes no memory.
 
     Attributes:
-        pixels: Most pixels of a frame, as it is stored and as it is scaled.
+        pixels: Most pixels of a frame, as it is stored.
         frames: Most frames of a file.
         seconds: Most seconds from the first frame to the last.
     """
@@ -53,8 +53,8 @@ class Video(NamedTuple):
 
     Attributes:
         seconds: float64 [n], the time of each frame in display order, counted from the first one.
-        read: Function from sorted frame numbers, each once, to an iterator of (number, av.VideoFrame).
-        codec: FFmpeg's name of it.
+        read: Function from sorted frame numbers, each once, to an iterable of (frame number, av.VideoFrame).
+        codec: FFmpeg's name of the codec.
     """
 
     seconds: np.ndarray
@@ -82,7 +82,7 @@ def check(limits, **sizes):
 
 @contextlib.contextmanager
 def indexed(source, limits):
-    """Reads with the help of the packets' time stamps, which are collected without decoding."""
+    """Gives a `Video` whose frames are numbered by the packets' time stamps, which need no decoding."""
     with _open(source, limits) as container:
         stream = container.streams.video[0]
         times, keys = _index(container, stream, limits)
@@ -95,7 +95,7 @@ def indexed(source, limits):
 
 @contextlib.contextmanager
 def counted(source, limits):
-    """Reads from the start: what decodes is what counts. One pass counts, a second one picks."""
+    """Gives a `Video` whose frames are those that decode: a first pass counts them, a second one reads."""
     with _open(source, limits) as container:
         stream, times = container.streams.video[0], []
         for frame in _whole(container.decode(stream)):
@@ -111,7 +111,7 @@ def counted(source, limits):
 
 def _open(source, limits):
     options = {"format_whitelist": _CONTAINERS} | decoder_options(limits)
-    # Named as a file, so that no part of the path is taken for a protocol.
+    # The path is named as a file, so that FFmpeg takes no part of it for a protocol.
     file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{os.fspath(source)}"
     try:
         container = av.open(file, options=options, metadata_errors="replace")
@@ -135,7 +135,7 @@ def _open(source, limits):
 
 
 def _seconds(times, rate):
-    """Returns the frames' times if they are of use, else their numbers by the rate (25 if there is none)."""
+    """Returns the frames' times if they rise, else frame numbers / rate, where no rate means 25."""
     if None not in times and all(before < after for before, after in itertools.pairwise(times)):
         return np.array(times) - times[0]
     return np.arange(len(times)) / float(rate or 25)
@@ -164,7 +164,7 @@ def _index(container, stream, limits):
         if packet.pts is None:
             raise IndexIsWrong
         first = packet.pts if first is None else first
-        # Frames shown before the first one stored lean on others that were cut off.
+        # Frames that are shown before the first one stored depend on others that were cut off.
         if not packet.is_discard and packet.pts >= first:
             times.append(packet.pts)
             if packet.is_keyframe:
@@ -187,7 +187,7 @@ def _read_indexed(container, stream, times, keys, numbers):
 
 
 def _groups(numbers, keys):
-    """Returns [(frame to seek to, frame numbers)]: numbers so far apart that it pays to seek are parted."""
+    """Returns [(frame to seek to, frame numbers)]; a new group begins where it pays to seek."""
     groups = []
     for number in numbers:
         key = min(keys[max(0, bisect.bisect_right(keys, number) - 1)], number)
@@ -201,8 +201,8 @@ def _groups(numbers, keys):
 def _decode_group(container, stream, start, known, wanted, prefix):
     """Decodes from the time `start` on and yields the frames of the times `wanted`.
 
-    `known` holds the times of all frames. Frames that no other one is predicted from are left out, and
-    the decoder is emptied after the last wanted one, where `prefix` says that both can be done.
+    `known` holds the times of all frames. If `prefix` is not None, unwanted frames on which no other frame
+    depends are not decoded, and the decoder is flushed after the last wanted one.
     """
     sent, shown, unsent, awaited = set(), [], set(wanted), set(wanted)
     for packet in container.demux(stream):
@@ -213,7 +213,7 @@ def _decode_group(container, stream, start, known, wanted, prefix):
             unsent.discard(packet.pts)
         empty = prefix and not unsent
         frames = packet.decode() + (stream.decode(None) if empty else [])
-        # After a seek, frames that lean on ones before the key frame may come first; they are not whole.
+        # After a seek, frames that depend on ones before the key frame may come first; they are not whole.
         for frame in _whole(frame for frame in frames if frame.pts is None or frame.pts >= start):
             shown.append(frame.pts)
             if frame.pts in awaited:
@@ -226,9 +226,9 @@ def _decode_group(container, stream, start, known, wanted, prefix):
 
 
 def _length_bytes(stream):
-    """Returns how many bytes tell a unit's length in the packets of H.264, or None where it is no such video.
+    """Returns how many bytes hold a unit's length in the packets of H.264, or None for other codecs.
 
-    None also for interlaced video: a packet may then be one of the two fields of a frame.
+    It is None for interlaced video too: a packet may then be one of the two fields of a frame.
     """
     context = stream.codec_context
     if stream.codec.name != "h264" or context.field_order != _PROGRESSIVE:
@@ -238,7 +238,7 @@ def _length_bytes(stream):
 
 
 def _is_disposable(packet, prefix):
-    """Says whether no other frame is predicted from this one: all its units have nal_ref_idc 0 (7.4.1)."""
+    """Returns whether no other frame depends on this one: all its units have nal_ref_idc 0 (7.4.1)."""
     data, position, has_slice = memoryview(packet), prefix, False
     while position < len(data):
         header = data[position]
@@ -250,7 +250,7 @@ def _is_disposable(packet, prefix):
 
 
 def _whole(frames):
-    """Passes frames on up to one whose lost parts the decoder has made up."""
+    """Yields the frames; raises `Unusable` at one whose lost parts the decoder has made up."""
     for frame in frames:
         if frame.is_corrupt:
             raise Unusable("damaged or truncated: parts of a frame are lost")

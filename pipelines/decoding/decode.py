@@ -1,10 +1,10 @@
-"""Frames of a video by their places in it: a source and frame numbers in, a `Clip` out.
+"""Decoding: a source and frame numbers in, a `Clip` out.
 
 A decoder is any function `(source, choose, transform) -> Clip`. `decode_frames` is the one that reads with
 PyAV (FFmpeg), and `isolation.IsolatedDecoder` does the same in processes of its own. A video is indexed
 first, packet by packet and without decoding, so frame numbers are exact for variable frame rates and wrong
-headers alike. Then no more is decoded than must be: from the last key frame before a wanted frame on,
-without those frames in between that no other frame is predicted from.
+headers alike. Then decoding starts at the last key frame before a wanted frame, and leaves out the frames in
+between on which no other frame depends.
 
 `containers` knows how to read videos, `images` knows how to read an image and a folder of images.
 """
@@ -21,7 +21,7 @@ from pipelines.bad_video import BadVideo, Unusable
 from pipelines.decoding import containers, images
 from pipelines.decoding.containers import IndexIsWrong, Limits, check
 
-# What a mutilated file makes FFmpeg, PyAV and NumPy raise. Any other exception is a mistake of ours.
+# What a damaged file makes FFmpeg, PyAV and NumPy raise. Any other exception is a mistake of ours.
 _CAUSED_BY_FILES = (av.error.FFmpegError, OSError, ValueError, ArithmeticError)
 
 
@@ -39,7 +39,7 @@ class Clip(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What a file holds, found by decoding each of its frames.
+    """What a file holds, as decoding every frame shows.
 
     Attributes:
         frames: Number of frames.
@@ -63,23 +63,24 @@ def decode_frames(source, choose, transform=None, limits=Limits(), folder_fps=12
         source: Path of a video, of a JPEG or PNG image (T = 1), or of a folder of such images (its frames
             in the order of the numbers in their names); or the bytes of a video or an image.
         choose: Frame numbers (0-based, in display order, repeats allowed), or a function that returns such
-            numbers for `seconds`, a float64 array [n] of the time of each frame, counted from the first one.
+            numbers for `seconds`, float64 [n], the time of each frame, counted from the first one.
         transform: Function that is applied to each frame, uint8 [H, W, 3], as soon as it is decoded, so that
-            a long video need not fit into memory. Frames may come out of order, and again from the first one
-            if the file's index proves wrong; `choose` is then called again before them. None keeps frames.
+            a long video need not fit into memory. Frames come in display order, unless the file's index
+            proves wrong: then `choose`, and `transform` for each frame, are called again. None keeps frames.
         limits: `Limits`.
         folder_fps: Frames a second of a folder, whose files have no times.
 
     Returns:
-        `Clip`. Its frames are RGB and upright, as far as the file says how it was held.
+        `Clip`. Its frames are RGB, and upright if the file says how the camera was held.
 
     Raises:
-        BadVideo: The source is missing, empty, no video, has no picture stream, is damaged or above a limit.
+        BadVideo: The source is missing, empty, damaged, above a limit, or no video; or `choose` or
+            `transform` raised `Unusable`.
         ValueError: A frame number is outside the video, or `folder_fps` is not positive.
 
-    Cost: the number of decoded frames, which are those from the key frame before each wanted frame on; H.264
-    is decoded without the frames on the way that no other frame depends on. AVI and the like are decoded
-    twice, from the start.
+    Cost: it grows with the frames that are decoded, from the key frame before each wanted frame on; in H.264
+    the frames in between on which no other frame depends are left out. AVI and the like are decoded twice,
+    from the start.
     """
     check_folder_fps(folder_fps)
 
@@ -92,7 +93,7 @@ def decode_frames(source, choose, transform=None, limits=Limits(), folder_fps=12
 
 
 def inspect(source, limits=Limits(), folder_fps=12):  # noqa: B008
-    """Decodes every frame of a video, without keeping them.
+    """Decodes every frame of a video, and keeps none.
 
     Args:
         source: As for `decode_frames`.
@@ -103,7 +104,7 @@ def inspect(source, limits=Limits(), folder_fps=12):  # noqa: B008
         `Facts`.
 
     Raises:
-        BadVideo: As `decode_frames`, wherever in the file the damage is.
+        BadVideo: As in `decode_frames`, wherever in the file the damage is.
     """
 
     def measure(video):
@@ -117,7 +118,7 @@ def inspect(source, limits=Limits(), folder_fps=12):  # noqa: B008
 
 
 def _read(source, use, limits, folder_fps):
-    """Returns `use(video)`; the video is read in the first way that suits it."""
+    """Returns `use(video)` of the first way of reading the source whose index proves right."""
     with bad_video(source):
         ways = _ways(source, folder_fps)
     for way in ways:
@@ -145,7 +146,7 @@ def source_name(source):
 
 @contextlib.contextmanager
 def bad_video(source, caused_by_files=_CAUSED_BY_FILES):
-    """Turns what a file causes within the block into a `BadVideo`; `Unusable` always is."""
+    """Turns `Unusable`, a lack of memory, and what a file causes within the block into a `BadVideo`."""
     try:
         yield
     except (BadVideo, IndexIsWrong):
@@ -176,7 +177,7 @@ def _ways(source, folder_fps):
 
 
 def wanted_frames(choose, seconds):
-    """Returns the list of frame numbers that `choose`, see `decode_frames`, means."""
+    """Returns the list of frame numbers that `choose` gives, see `decode_frames`; raises ValueError."""
     wanted = np.asarray(choose(seconds) if callable(choose) else choose)
     are_numbers = wanted.ndim == 1 and wanted.size > 0 and wanted.dtype.kind in "iu"
     if not are_numbers or wanted.min() < 0 or wanted.max() >= len(seconds):
@@ -188,7 +189,7 @@ def wanted_frames(choose, seconds):
 
 
 def collect(pictures, wanted, transform=None):
-    """Returns the frames of a `Clip`.
+    """Returns the frames of a `Clip`, in the order of `wanted`.
 
     Args:
         pictures: Iterable of (frame number, uint8 [H, W, 3]), each wanted frame once.
@@ -209,7 +210,7 @@ def collect(pictures, wanted, transform=None):
 
 
 def _pictures(source, video, numbers, limits):
-    """Yields (frame number, uint8 [H, W, 3]), upright: telephones store how they were held beside pixels."""
+    """Yields (frame number, uint8 [H, W, 3]), turned upright: telephones store the angle beside them."""
     for number, frame in _frames(source, video, numbers, limits):
         with bad_video(source):
             pixels = frame.to_ndarray(format="rgb24", interpolation="BILINEAR", threads=1)
@@ -217,7 +218,7 @@ def _pictures(source, video, numbers, limits):
 
 
 def _frames(source, video, numbers, limits):
-    """Yields (frame number, av.VideoFrame) of all these frames, which have the same size."""
+    """Yields (frame number, av.VideoFrame) of these frames; raises `BadVideo` if their sizes differ."""
     sizes, came = set(), 0
     with bad_video(source):
         for number, frame in video.read(numbers):

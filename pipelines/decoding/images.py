@@ -13,7 +13,7 @@ import numpy as np
 from pipelines.bad_video import Unusable
 from pipelines.decoding.containers import Video, check, decoder_options
 
-# The codec of an image, by how the file begins.
+# The first bytes of an image file -> its codec.
 _CODECS = {b"\xff\xd8\xff": "mjpeg", b"\x89PNG\r\n\x1a\n": "png"}
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -36,7 +36,7 @@ def image(source, limits):
 def folder(source, limits, fps):
     """Reads the images of a folder in the order of the numbers in their names, `fps` of them a second."""
     found = [entry for entry in os.listdir(source) if entry.lower().endswith(_SUFFIXES)]
-    # Numbers padded, so that 10 comes after 9.
+    # The numbers are padded, so that 10 comes after 9.
     images = sorted(found, key=lambda entry: re.sub("[0-9]+", lambda digits: digits[0].zfill(20), entry))
     if not images:
         raise Unusable("the folder holds no JPEG or PNG images")
@@ -62,7 +62,7 @@ def _decode_image(data, limits):
         raise Unusable("neither a JPEG nor a PNG image")
     decoder = av.CodecContext.create(codec, "r")
     decoder.thread_type = "NONE"
-    # Otherwise a JPEG that broke off is filled up with grey.
+    # Without this option a truncated JPEG is filled up with grey.
     decoder.options = {"err_detect": "explode"} | decoder_options(limits)
     packet = av.Packet(memoryview(data + bytes(64))[: len(data)])  # FFmpeg may read so far beyond the end.
     try:

@@ -3,8 +3,8 @@
 The parent sends a request, a JSON line (and the source, if it is bytes). The child answers with the times of
 all frames, the parent sends the numbers of the frames that it wants, and the child sends these frames one by
 one and says that it is done. If the file's index proves wrong, the child begins again with the times. An
-answer is a JSON line `[kind, value]` with raw numbers after it. The parent checks all that it claims, since
-the child may no longer be itself. Nothing is pickled. `child` is the other end.
+answer is a JSON line `[kind, value]`, followed by raw bytes. The parent checks all of it, since a file may
+have taken over the child. Nothing is pickled. `child` is the other end.
 """
 
 import contextlib
@@ -39,12 +39,15 @@ _LONGEST_TEXT = 500
 
 
 class IsolatedDecoder:
-    """A decoder, as `decode_frames`, that works in child processes; any number of threads may call it.
+    """A decoder like `decode_frames` that works in child processes; any number of threads may call it.
 
     Args:
         workers: Most processes at a time, each started when it is first needed.
-        timeout_seconds: A file that takes longer is bad.
+        timeout_seconds: A file that takes longer is bad. `choose` and `transform` count as part of it.
         memory_bytes: Most address space of a process; about 300 MB of it are taken before the first file.
+
+    Raises:
+        ValueError: `workers` is less than 1, or `timeout_seconds` is not positive.
 
     >>> with IsolatedDecoder(workers=1) as decode:
     ...     decode("missing.mp4", [0])
@@ -60,7 +63,7 @@ class IsolatedDecoder:
             )
         self._workers, self._timeout_seconds, self._memory_bytes = workers, timeout_seconds, memory_bytes
         self._closed = False
-        self._idle = queue.LifoQueue()  # Children that wait, and None for each not started.
+        self._idle = queue.LifoQueue()  # The idle children, and None for each that is not started.
         for _ in range(workers):
             self._idle.put(None)
 
@@ -88,7 +91,7 @@ class IsolatedDecoder:
         return self._ask(source, _Child.receive_facts, what="facts", limits=limits, folder_fps=folder_fps)
 
     def close(self):
-        """Ends the processes, once they are done with what they are decoding."""
+        """Ends the processes as soon as the calls that use them are done."""
         self._closed = True
         for child in [self._idle.get() for _ in range(self._workers)]:
             if child is not None:
@@ -121,10 +124,10 @@ class IsolatedDecoder:
 
 @contextlib.contextmanager
 def open_decoder(isolation, workers):
-    """Gives a decoder, and ends its processes afterwards.
+    """Yields a decoder, and ends its processes afterwards.
 
     Args:
-        isolation: "process" for processes of its own, "none" for this one.
+        isolation: "process" decodes in child processes, "none" in this one.
         workers: Most processes at a time.
     """
     if isolation == "process":
@@ -139,7 +142,7 @@ class _Refused(Exception):
 
 
 class _Lost(Exception):
-    """The child is gone or, with a message, says what makes no sense."""
+    """The child is gone or, if there is a message, answers nonsense."""
 
 
 def _command(*limits):
@@ -148,7 +151,7 @@ def _command(*limits):
 
 
 class _Child:
-    """A child process, as its parent sees it."""
+    """A child process as its parent sees it."""
 
     def __init__(self, command):
         checkout = Path(__file__).resolve().parents[2]
@@ -159,7 +162,7 @@ class _Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
-            start_new_session=True,  # An interrupt from the keyboard is the parent's alone.
+            start_new_session=True,  # An interrupt from the keyboard reaches the parent alone.
         )
         self._busy, self._overdue = False, None
 
@@ -189,7 +192,7 @@ class _Child:
         self._process.kill()
 
     def end(self):
-        """Ends the process and returns, in words, how it ended if that was not from here."""
+        """Ends the process and returns the reason for a `BadVideo`: how it ended, or that it was overdue."""
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         self._process.stdout.close()
@@ -198,7 +201,7 @@ class _Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             status = self._process.wait() and 0
-        names = {-number.value: number.name for number in signal.Signals}
+        names = {-sent.value: sent.name for sent in signal.Signals}
         ended = (
             f"the decoder crashed ({names.get(status, f'status {status}')})"
             if status

@@ -1,1 +1,1 @@
-"""Videos as JPEGs in TFRecord shards: written by a command, read by number."""
+"""Videos as JPEGs in TFRecord shards, which a command writes and which are read by row."""

@@ -36,8 +36,8 @@ def main(arguments=None):
         parser.error(f"unrecognized arguments: {' '.join(beam_flags)} (flags of Beam need --beam)")
     if not options.verify and not (options.manifest and options.output):
         parser.error("expected --manifest and --output, or --verify")
-    with contextlib.suppress(RuntimeError):  # It is in use already.
-        tf.config.set_visible_devices([], "GPU")  # There is nothing for it to do.
+    with contextlib.suppress(RuntimeError):  # The GPU is in use already.
+        tf.config.set_visible_devices([], "GPU")  # Nothing here needs one.
     try:
         return _verify(options) if options.verify else _prepare(options, beam_flags)
     except (ValueError, OSError, tf.errors.OpError) as error:
@@ -90,7 +90,7 @@ def _prepare(options, beam_flags):
     if options.beam and importlib.util.find_spec("apache_beam") is None:
         raise ValueError(
             "Expected Apache Beam for --beam. Received an environment without it. "
-            "Try: pip install 'keras_nonlocal[beam]' in an environment of its own, or leave out --beam."
+            "Try: pip install --editable '.[beam]' in an environment of its own, or leave out --beam."
         )
     header, shards = plan(options.manifest, options.output, settings, options.split, options.videos_per_shard)
     if begin(options.output, header):

@@ -1,7 +1,7 @@
 """Turns a manifest into records: JPEG frames in TFRecord shards, see `pipelines.records.shards`.
 
-Which videos go to which shard is fixed by the manifest and the flags, before anything is decoded. So every
-shard can be made by any process on any host, and once more with the same bytes; what is complete is kept.
+The manifest and the flags decide which videos go to which shard, before anything is decoded. So any process
+on any host can make any shard, and make it again with the same bytes; a shard that is complete is kept.
 """
 
 import concurrent.futures
@@ -28,16 +28,16 @@ def plan(manifest_path, output, settings, split=None, videos_per_shard=64):
     """Returns what is to be written.
 
     Args:
-        manifest_path: A manifest; rows that its check found bad are not decoded.
-        output: Directory, also a remote one.
+        manifest_path: A local manifest; rows that its check found bad are not decoded.
+        output: Directory, local or remote.
         settings: `Settings`.
         split: Name of the split to take; None takes all rows.
-        videos_per_shard: Most rows in a shard; shards have the same number, or one less.
+        videos_per_shard: Most rows in a shard; the shards' counts differ by one at most.
 
     Returns:
-        (header, shards): the first line of the index, and a list of `Shard`s, rows in the manifest's order.
+        (header, shards): the first line of the index, and a list of `Shard`, rows in the manifest's order.
     """
-    # From wherever the command is called, the same paths stand in the records.
+    # The same paths stand in the records, wherever the command is called.
     rows = read_manifest(os.path.abspath(manifest_path), split, keep_bad=True)
     bad = [bool(video.check) and video.check.status == "bad" for video in rows.videos]
     videos = tuple(video for video, is_bad in zip(rows.videos, bad, strict=True) if not is_bad)
@@ -69,7 +69,7 @@ def plan(manifest_path, output, settings, split=None, videos_per_shard=64):
 
 
 def begin(output, header):
-    """Makes the directory and notes in it what it is going to hold.
+    """Makes the directory and writes into it what it is going to hold.
 
     Returns:
         Whether anything is left to do.
@@ -104,7 +104,7 @@ def prepare(shards, decode, workers):
 
     Args:
         shards: List of `Shard`.
-        decode: A decoder, as `decode_frames`; any number of threads call it.
+        decode: A decoder like `decode_frames`; many threads call it at a time.
         workers: Shards that are written at a time.
     """
     stopped = threading.Event()
@@ -132,11 +132,11 @@ def prepare(shards, decode, workers):
 
 
 def prepare_with_beam(shards, isolation, flags):
-    """Writes shards in a Beam pipeline; they are the same to the last bit.
+    """Writes shards in a Beam pipeline, with the same bytes as `prepare`.
 
     Args:
         shards: List of `Shard`, whose paths the runner's hosts can open.
-        isolation: "process" or "none", see `--help`.
+        isolation: "process" or "none", see `pipelines.decoding.isolation.open_decoder`.
         flags: Flags for Beam, such as `--runner=DataflowRunner`.
     """
     import apache_beam as beam
@@ -151,11 +151,11 @@ def prepare_with_beam(shards, isolation, flags):
 
 
 def damage(directory, workers):
-    """Returns what is wrong in a directory of records, in lines: shards, and the records that are lost.
+    """Returns what is wrong in a directory of records, as lines: damaged shards, and the lost records.
 
     Raises:
         FileNotFoundError: There is no index.
-        ValueError: The index is damaged.
+        ValueError: The index is damaged, or has no records.
 
     Cost: every shard is read whole.
     """

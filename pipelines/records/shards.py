@@ -5,10 +5,10 @@ a `tf.train.Example` of one video:
 
     frames         JPEGs (RGB, 4:2:0)
     seconds        time of each frame, from the beginning of the file
-    path           the file it was made from
-    labels         class numbers
-    label_seconds  begin and end of each label, 0 and infinity where it has none
-    height, width  of the frames, in pixels
+    path           the file that it was made from
+    labels         indices of classes
+    label_seconds  start and end of each label, 0 and infinity where it has none
+    height, width  sides of the frames, in pixels
 
 The index is JSON lines: what holds for all (classes, settings, the manifest's fingerprint), then a line for
 each shard (its name, length, SHA-256; path, labels, frames and length of each record; the videos that could
@@ -30,19 +30,19 @@ from pipelines.clips import frame_chooser
 from pipelines.whole_files import is_partial, whole_file
 
 INDEX = "index.jsonl"
-FRAMING_BYTES = 16  # Of a TFRecord: 12 before the data, 4 after.
-COLUMNS = ("path", "labels", "start", "end", "split", "frames", "length")  # Of the records of a shard.
+FRAMING_BYTES = 16  # A TFRecord has 12 bytes before its data and 4 after.
+COLUMNS = ("path", "labels", "start", "end", "split", "frames", "length")  # What the index has of a record.
 _VERSION = "keras_nonlocal_records"
 _LARGEST_RECORD = 2**30  # An Example cannot be larger than 2 GiB, and one of them is read whole.
 
 
 class Settings(NamedTuple):
-    """What records are made like.
+    """How records are made.
 
     Attributes:
-        short_side: Pixels to which a longer short side is scaled.
+        short_side: Pixels to which a short side that is longer is scaled.
         fps: Frames a second that are kept, see `pipelines.clips.candidates`; 0 for all.
-        quality: Of the JPEGs, in [1, 100].
+        quality: Quality of the JPEGs, in [1, 100].
     """
 
     short_side: int = 256
@@ -54,7 +54,7 @@ class Shard(NamedTuple):
     """A shard to be written.
 
     Attributes:
-        path: File name; a remote one too, as `tf.io.gfile` understands it.
+        path: Path of the file, local or remote.
         videos: Tuple of `Video`, rows of a manifest.
         settings: `Settings`.
     """
@@ -65,9 +65,9 @@ class Shard(NamedTuple):
 
 
 def write_shard(shard, decode):
-    """Writes one shard and beside it, when it is complete, its line of the index; a pure function of `shard`.
+    """Writes one shard and then, beside it, its line of the index. The bytes depend on `shard` alone.
 
-    A shard that is complete already, its SHA-256 being right, is kept. Several processes may write the same.
+    A shard that is complete already, with the right SHA-256, is kept. Several processes may write the same.
 
     Args:
         shard: A `Shard`.
@@ -76,7 +76,7 @@ def write_shard(shard, decode):
     Returns:
         The line as a dictionary.
 
-    Cost: one frame in memory, and the JPEGs of the longest video.
+    Cost: the memory of one frame and of the JPEGs of the longest video.
     """
     line = read_line(shard)
     if line and not difference(shard.path, line):
@@ -116,10 +116,13 @@ def write_index(directory, header, shards):
     """Finishes a directory of complete shards: writes its index, in one step, and removes what led to it.
 
     Args:
-        directory: Path, also a remote one.
+        directory: Path, local or remote.
         header: Dictionary with `classes`, `directional`, `mirrored`, `fingerprint` of the source manifest,
             `settings`, and `unusable`, pairs of path and reason known before any decoding.
-        shards: All `Shard`s, in the order of the rows.
+        shards: List of all `Shard`, in the order of the rows.
+
+    Raises:
+        ValueError: A shard is not complete.
     """
     lines = [{_VERSION: 1, **header}, *map(read_line, shards)]
     if None in lines:
@@ -139,7 +142,7 @@ def read_index(directory):
 
     Raises:
         FileNotFoundError: There is no index.
-        ValueError: It is damaged.
+        ValueError: The index is damaged.
     """
     path = os.path.join(directory, INDEX)
     try:
@@ -165,7 +168,7 @@ def read_index(directory):
 
 
 def difference(path, line):
-    """Returns in what a shard is not as its line of the index says, or nothing."""
+    """Returns how a shard differs from its line of the index, in words; empty if it does not."""
     try:
         found = _size_and_sha256(path)
     except tf.errors.NotFoundError:
@@ -183,7 +186,7 @@ def write_text(path, text):
 
 
 def _plain(labels):
-    """Returns labels for JSON: mostly it is one, without a span, and then its number will do."""
+    """Returns labels for JSON: for a single one without a span, which is the rule, its class alone."""
     return labels[0].number if len(labels) == 1 and labels[0][1:] == (None, None) else labels
 
 
@@ -212,7 +215,7 @@ def _example(video, settings, decode):
 def _source(path):
     if "://" not in path:
         return path
-    try:  # Only TensorFlow knows how to read it.
+    try:  # Decoders read local files only.
         with tf.io.gfile.GFile(path, "rb") as file:
             return file.read()
     except tf.errors.NotFoundError:
@@ -226,19 +229,19 @@ class _Encoder:
         self.shape, self._settings, self._bytes = None, settings, 0
 
     def begin(self, num_frames):
-        """Returns all frames; the decoder asks for them whenever it begins with a file."""
+        """Returns the numbers of all frames; a decoder asks for them each time it begins with the file."""
         self._bytes = 0
         return np.arange(num_frames)
 
     def encode(self, frame):
-        """Returns the JPEG of uint8 [H, W, 3], bytes."""
+        """Returns the JPEG of a frame, uint8 [H, W, 3], as bytes."""
         with tf.device("CPU"):
             if self._settings.short_side < min(frame.shape[:2]):  # Frames are never enlarged.
                 frame = scale_short_side(tf.constant(frame), self._settings.short_side)
             self.shape = tuple(frame.shape[:2])
             try:
                 jpeg = tf.io.encode_jpeg(frame, quality=self._settings.quality).numpy()
-            except tf.errors.InternalError:  # A side that is too long is its only cause.
+            except tf.errors.InternalError:  # Its only cause is a side that is too long.
                 raise Unusable(f"no JPEG has sides of {self.shape}") from None
         self._bytes += len(jpeg)
         if self._bytes > _LARGEST_RECORD:

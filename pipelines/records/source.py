@@ -1,6 +1,6 @@
 """Records as a source of `pipelines.dataset`: read by row inside graphs, without Python.
 
-Which files they are, and how they come to be, is in `shards`.
+`shards` says what the files of records are, and writes them.
 """
 
 import os
@@ -14,15 +14,15 @@ from pipelines.records.shards import COLUMNS, FRAMING_BYTES, INDEX, difference, 
 
 
 def is_records(path):
-    """Returns whether a path is a directory, as records are, finished or not."""
+    """Returns whether a path is a directory, as records are; they may be unfinished."""
     return tf.io.gfile.isdir(path)
 
 
 def open_records(directory):
-    """Opens a directory of records; reads its index only.
+    """Opens a directory of records; only its index is read.
 
     Args:
-        directory: Path, also a remote one.
+        directory: Path, local or remote.
 
     Returns:
         `Records`.
@@ -44,12 +44,12 @@ class Records:
     """A directory of records: a source of `pipelines.dataset`.
 
     Attributes:
-        manifest: `Manifest` whose rows are the records; `unusable` are the videos that have none. Paths,
+        manifest: `Manifest` whose rows are the records; its `unusable` are the videos that have none. Paths,
             starts and ends are those of the files that the records were made from.
-        fps: Frames a second that the records hold, 0 for all of the files.
-        needs_python: False, as `fetch` adds to a graph.
+        fps: Frames a second that the records hold, 0 for all frames of the files.
+        needs_python: False, as `fetch` adds operations to a graph.
         header: What the index says of all records, such as the `settings`.
-        num_shards: Number of shards.
+        num_shards: Count of shards.
     """
 
     needs_python = False
@@ -58,7 +58,7 @@ class Records:
         self.header, self.fps = header, header["settings"]["fps"]
         self.manifest = _manifest(header, shards)
         self._directory, self._shards, self.num_shards = directory, shards, len(shards)
-        with tf.device("CPU"):  # Where files are read.
+        with tf.device("CPU"):  # Files are read there.
             self._places = tf.constant(_places(shards))
             self._files = tf.constant([os.path.join(directory, shard["name"]) for shard in shards])
 
@@ -66,34 +66,35 @@ class Records:
         return len(self.manifest)
 
     def fetch(self, row, sample, draws, transform=None):
-        """Returns the frames of a row that `sample(num_frames, draws)` chooses; all in TensorFlow operations.
+        """Returns the frames of a row that `sample(num_frames, draws)` chooses, with TensorFlow alone.
 
         Args:
             row: int64 scalar, the record's place in the manifest.
-            sample: Function from a number of frames n (int64 scalar) and `draws` to integers in [0, n), of
+            sample: Function from a count of frames n (int64 scalar) and `draws` to T integers in [0, n), of
                 any shape.
             draws: Integer vector.
-            transform: Function of frames uint8 [..., H, W, 3], applied to all of them; None keeps frames.
+            transform: Function from frames uint8 [..., H, W, 3] to uint8, which is applied to all T frames
+                together. None keeps frames.
 
         Returns:
-            (ok, frames, seconds, reason): whether the record is sound; uint8 [T, H, W, 3]; float32 [T], the
-            frames' times from the beginning of the file; why it is not sound. Without `ok` the frames and
-            times are blank.
+            (ok, frames, seconds, reason): whether the record is sound; uint8 [T, ...], the frames or what
+            `transform` made of them; float32 [T], their times from the beginning of the file; why it is not
+            sound. If `ok` is false, frames and times are blank; else the reason is empty.
 
         Cost: the record is read whole, for its checksum; only the chosen frames are decoded.
         """
         num_frames = self._places[row, 3]
-        # Gathered, so that a number outside the video is an error here, and not a damaged record below.
+        # The gather makes a frame number outside the video an error here, and not a damaged record below.
         numbers = tf.gather(tf.range(num_frames), tf.reshape(sample(num_frames, draws), [-1]))  # [T]
         ok, frames, seconds = self._read(row, numbers)
         frames = frames if transform is None else transform(frames)
         return ok, frames, seconds, tf.where(ok, "", "its record is damaged")
 
     def damage(self, shard):
-        """Returns what is wrong with a shard, in lines: nothing, or the shard and every record that is lost.
+        """Returns what is wrong with a shard, as lines: none, or the shard and each record that is lost.
 
         Args:
-            shard: Number of the shard, in [0, num_shards).
+            shard: Index of the shard, in [0, num_shards).
 
         Cost: the shard is read whole.
         """
@@ -106,22 +107,22 @@ class Records:
         return [f"{line['name']}: {wrong}", *(f"  lost: {path}" for path in lost)]
 
     def _read(self, row, numbers):
-        """Returns what `fetch` does, of the frames of these numbers [T]."""
+        """Returns (ok, frames, seconds) as `fetch` does, for frame numbers [T]."""
         sound = tf.data.Dataset.from_tensors((row, numbers)).map(self._sound)
         blank = False, tf.zeros((tf.size(numbers), 1, 1, 3), tf.uint8), tf.zeros(tf.shape(numbers))
-        # Mapping comes last: a dataset of files of which one is missing never gets past that error.
+        # The map stands in front of ignore_errors, as a data set of files does not get past a missing one.
         either = sound.ignore_errors().concatenate(tf.data.Dataset.from_tensors(blank))
         return either.take(1).get_single_element()
 
     def _sound(self, row, numbers):
-        """Returns (True, frames, seconds), or fails."""
+        """Returns (True, frames, seconds); a damaged record is an error."""
         file, offset, length, _ = tf.unstack(self._places[row])
         variant = tf.raw_ops.TFRecordDatasetV2(
             filenames=[self._files[file]], compression_type="", buffer_size=0, byte_offsets=[offset]
         )
         record = tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
         record = record.take(1).get_single_element()
-        # Not another record, of a shard that has taken this one's place.
+        # Another shard under this name may have another record here.
         tf.debugging.Assert(tf.strings.length(record) == tf.cast(length, tf.int32), [length])
         floats, texts = (tf.io.FixedLenSequenceFeature([], kind, True) for kind in (tf.float32, tf.string))
         features = tf.io.parse_single_example(record, {"frames": texts, "seconds": floats})
@@ -130,10 +131,10 @@ class Records:
 
 
 def _decoded(jpegs):
-    """Returns uint8 [T, H, W, 3]."""
+    """Returns the frames of JPEGs [T], uint8 [T, H, W, 3]."""
 
     def decoded(jpeg):
-        # The exact transform: the fast one is not faster.
+        # This is the exact transform; the fast one is not faster.
         return tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE")
 
     if jpegs.shape[0] is not None:
@@ -143,7 +144,7 @@ def _decoded(jpegs):
 
 
 def _places(shards):
-    """Returns for each record its shard, offset and length in bytes, and frames: int64 [N, 4]."""
+    """Returns the shard, offset and length in bytes, and count of frames of each record: int64 [N, 4]."""
     found = []
     for number, shard in enumerate(shards):
         length, frames = (np.array(shard["records"][name], np.int64) for name in ("length", "frames"))
@@ -155,7 +156,7 @@ def _places(shards):
 
 
 def _manifest(header, shards):
-    known = {}  # A tuple for each number: most of them occur often.
+    known = {}  # There is one tuple for each class, as most classes occur often.
 
     def labels(plain):
         if isinstance(plain, int):
