@@ -87,12 +87,22 @@ class Order:
         epoch, place = self._place(index)
         return tf.cond(
             tf.equal(attempt, 0),
-            lambda: tf.random.experimental.index_shuffle(
-                place, tf.stack([tf.constant(self.seed, tf.int64), epoch]), self.num_videos - 1
-            ),
+            lambda: self.permuted(epoch, place),
             lambda: tf.random.stateless_uniform(
                 [], self._seeds(index, attempt)[0], maxval=self.num_videos, dtype=tf.int64
             ),
+        )
+
+    def permuted(self, epoch, places):
+        """Returns the rows, int64 in [0, N), of places within an epoch: a scalar or a vector of integers."""
+        # index_shuffle would take the lowest 8 bits of seed and epoch for its key, and rounds too few to part
+        # neighbours. Here all bits of both count, through a key of three random words.
+        seed = tf.stack([self.seed, tf.cast(epoch, tf.int32)])
+        return tf.raw_ops.RandomIndexShuffle(
+            index=tf.cast(places, tf.int64),
+            seed=tf.random.stateless_uniform([3], seed, minval=None, maxval=None, dtype=tf.uint32),
+            max_index=tf.constant(self.num_videos - 1, tf.int64),
+            rounds=16,
         )
 
     def draws(self, index, attempt, count):

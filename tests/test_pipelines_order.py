@@ -1,5 +1,7 @@
 """The order of a run: permutations and draws that depend on seed, epoch, index and attempt alone."""
 
+import collections
+
 import numpy as np
 import tensorflow as tf
 
@@ -11,6 +13,45 @@ def test_an_epoch_is_a_part_of_a_permutation():
     epochs = [[int(order.row(8 * epoch + index, 0)) for index in range(8)] for epoch in range(6)]
     assert all(len(set(epoch)) == 8 and set(epoch) <= set(range(10)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 6
+
+
+def epoch_of(num_videos, seed=0, epoch=0):
+    """Returns the rows of a whole epoch."""
+    return Order(num_videos, num_videos, seed).permuted(epoch, np.arange(num_videos)).numpy()
+
+
+def test_epochs_and_seeds_give_permutations_of_their_own():
+    rows = [epoch_of(100, seed, epoch) for seed in (0, 1, 256, 2**30, 2**31 - 1) for epoch in range(40)]
+    assert all(sorted(order) == list(range(100)) for order in rows)
+    assert len({tuple(order) for order in rows}) == len(rows)
+    far = [tuple(epoch_of(100, 0, epoch)) for epoch in (0, 256, 1024, 2**16, 2**31 - 1)]
+    assert len(set(far)) == len(far)
+
+
+def test_all_orders_of_a_few_videos_are_equally_likely():
+    order = tf.function(lambda seed, epoch: Order(5, 5, seed).permuted(epoch, tf.range(5)), autograph=False)
+    counts = collections.Counter(tuple(order(tf.constant(7), tf.constant(e)).numpy()) for e in range(2400))
+    assert len(counts) == 120
+    chi_squared = sum((count - 20) ** 2 / 20 for count in counts.values())
+    assert chi_squared < 185  # With 119 degrees of freedom, one in 10,000 is above.
+
+
+def test_neighbours_do_not_stay_neighbours():
+    for num_videos in (1000, 1024, 20_000):
+        rows = epoch_of(num_videos, seed=3)
+        for lag in (1, 2, 7, 64):
+            steps = rows[lag:] - rows[:-lag]
+            # By chance a difference of 1 occurs about once, and the most frequent difference a few times.
+            assert (np.abs(steps) == 1).sum() < 12
+            assert np.unique(steps, return_counts=True)[1].max() < 12
+        assert abs(np.corrcoef(rows[1:], rows[:-1])[0, 1]) < 5 / num_videos**0.5
+
+
+def test_the_first_video_is_any_video():
+    order = Order(50, 50, seed=0)
+    first = np.array([int(order.permuted(epoch, 0)) for epoch in range(1500)])
+    counts = np.bincount(first, minlength=50)
+    assert ((counts - 30) ** 2 / 30).sum() < 95  # With 49 degrees of freedom, one in 10,000 is above.
 
 
 def test_graph_and_eager_agree():
