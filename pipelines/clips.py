@@ -67,7 +67,9 @@ def candidates(seconds, start=None, end=None, fps=0.0):
     if fps == 0 or len(numbers) < 2:
         return numbers
     times = seconds[first:last]
-    wanted = times[0] + np.arange(np.floor((times[-1] - times[0]) * fps + 1e-6) + 1) / fps
+    # The last frame is the nearest one up to half a frame after its time, and times may be rounded.
+    duration = times[-1] - times[0] + (times[-1] - times[-2]) / 2
+    wanted = times[0] + np.arange(np.floor(duration * fps) + 1) / fps
     after = np.clip(np.searchsorted(times, wanted), 1, len(times) - 1)
     return first + np.unique(after - (wanted - times[after - 1] <= times[after] - wanted))
 

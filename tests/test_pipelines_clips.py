@@ -165,10 +165,20 @@ def test_a_clip_can_choose_at_a_frame_rate(fps):
     for seconds in (np.arange(100) / 30, np.sort(generator.uniform(0, 5, 80)), np.array([0.0, 0.1, 9.0])):
         chosen = candidates(seconds, fps=fps).tolist()
         nearest, k = [], 0
-        while seconds[0] + k / fps <= seconds[-1] + 1e-6:  # The nearest frame, the earlier one of two.
+        end = seconds[-1] + (seconds[-1] - seconds[-2]) / 2
+        while seconds[0] + k / fps <= end:  # The nearest frame, the earlier one of two.
             nearest.append(int(np.argmin(np.round(np.abs(seconds - seconds[0] - k / fps), 9))))
             k += 1
         assert chosen == sorted(set(nearest))
+
+
+@pytest.mark.parametrize("decimals", [3, 5, 15])
+def test_the_files_own_rate_and_any_above_it_keep_every_frame(decimals):
+    for rate in (12.5, 15, 24000 / 1001, 24, 25, 30000 / 1001, 30, 50, 60000 / 1001, 60):
+        for num_frames in range(2, 600, 7):
+            seconds = np.round(np.arange(num_frames) / rate, decimals)  # Matroska rounds to milliseconds.
+            for fps in (rate, round(rate, 2), 1.1 * rate, 1.77 * rate, 10 * rate):
+                np.testing.assert_array_equal(candidates(seconds, fps=fps), np.arange(num_frames))
 
 
 @pytest.mark.parametrize("num_frames, clip_frames", [(0, 8), (-1, 8), (10, 0)])
