@@ -81,9 +81,17 @@ def write(
     return str(path)
 
 
-def write_audio_only(path):
+def write_audio_only(path, cover=None):
     with av.open(str(path), "w") as container:
         sound = container.add_stream("aac", rate=8000, layout="mono")
+        if cover:
+            picture = container.add_stream("mjpeg", rate=1)
+            picture.width, picture.height, picture.pix_fmt = 96, 64, "yuvj444p"
+            picture.disposition = av.stream.Disposition.attached_pic
+            container.start_encoding()
+            packet = av.Packet(cover)
+            packet.stream, packet.pts, packet.dts, packet.is_keyframe = picture, 0, 0, True
+            container.mux(packet)
         for number in range(10):
             container.mux(sound.encode(_noise(number)))
         container.mux(sound.encode())
@@ -120,7 +128,7 @@ def write_with_repeated_picture(directory):
     return copy_packets(whole, directory / "padded.mkv", add_not_coded)
 
 
-def image(number, height=64, width=96, codec="mjpeg", pixels="yuvj444p", orientation=None):
+def image(number, height=64, width=96, codec="mjpeg", pixels="yuvj444p", orientation=None, byte_order="<"):
     """Returns the bytes of a JPEG, or of another kind; `orientation` is the number that EXIF gives it."""
     encoder = av.CodecContext.create(codec, "w")
     encoder.width, encoder.height, encoder.pix_fmt = width, height, pixels
@@ -130,8 +138,9 @@ def image(number, height=64, width=96, codec="mjpeg", pixels="yuvj444p", orienta
     data = b"".join(bytes(packet) for packet in packets)
     if orientation is None:
         return data
-    entry = struct.pack("<HHIHH", 0x112, 3, 1, orientation, 0)
-    exif = b"Exif\0\0" + struct.pack("<2sHIH", b"II", 42, 8, 1) + entry + bytes(4)
+    entry = struct.pack(f"{byte_order}HHIHH", 0x112, 3, 1, orientation, 0)
+    mark = {"<": b"II", ">": b"MM"}[byte_order]
+    exif = b"Exif\0\0" + struct.pack(f"{byte_order}2sHIH", mark, 42, 8, 1) + entry + bytes(4)
     return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
 
 

@@ -276,7 +276,7 @@ def test_the_example_of_the_package_makes_clips(built):
     readable = scope["dataset"].ignore_errors()
     ((clip, path),) = readable.as_numpy_iterator()
     assert path == b"Charades_v1_480/AB.mp4"
-    assert clip.shape == (8, 256, 384, 3)
+    assert clip.shape == (8, 64, 96, 3)
 
 
 def test_labels_with_time_spans(built):

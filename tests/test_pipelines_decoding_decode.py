@@ -6,13 +6,17 @@ from pathlib import Path
 
 import av
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 import pytest
 import ramp_videos
 from resizing import to_short_side
 
 from pipelines.bad_video import BadVideo
+from pipelines.clips import candidates
 from pipelines.decoding import containers
 from pipelines.decoding.decode import Facts, Limits, decode_frames, inspect
+from pipelines.decoding.display import display_of_image
 
 # What ramp_videos.write makes of each file name; H.264 in MP4 with B-frames where nothing else is said.
 FILES = {
@@ -44,6 +48,7 @@ CHOICES = [
     [2, 31, 33],
     list(range(39, -1, -1)),
 ]
+CASES = Path(__file__).parent / "cases"  # Files that were once read wrong.
 REAL_VIDEOS = Path(__file__).parent.parent.parent / "shared" / "videos"
 
 
@@ -331,6 +336,45 @@ def test_a_telephone_held_upright_gives_upright_pictures(tmp_path, matrix, turns
     np.testing.assert_array_equal(turned, np.rot90(upright, turns, axes=(1, 2)))
 
 
+@pytest.mark.parametrize("sides", [(1, 1), (-1, 1), (1, -1), (-1, -1)])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_turned_and_mirrored_videos_are_shown_as_the_matrix_says(tmp_path, sides, transposed):
+    """A point (x, y) is shown at (a x + c y, b x + d y), counted from the middle of the picture."""
+    a, b, c, d = (0, sides[0], sides[1], 0) if transposed else (sides[0], 0, 0, sides[1])
+    path = ramp_videos.write(tmp_path / "video.mp4", 4)
+    plain = frames_of(path, [2])[0]
+    shown = frames_of(rotated(path, (a, b, c, d)), [2])[0]
+    height, width = plain.shape[:2]
+    y, x = np.mgrid[:height, :width]
+    x, y = 2 * x - width + 1, 2 * y - height + 1
+    columns, rows = a * x + c * y + shown.shape[1] - 1, b * x + d * y + shown.shape[0] - 1
+    np.testing.assert_array_equal(shown[rows // 2, columns // 2], plain)
+
+
+def test_files_that_were_shown_the_wrong_way_round():
+    mirrored = CASES / "displaymatrix_hflip.mp4"
+    with av.open(str(mirrored)) as container:
+        plain = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    np.testing.assert_array_equal(frames_of(mirrored, [0, 50, 99]), [plain[n][:, ::-1] for n in (0, 50, 99)])
+    photograph = CASES / "exif_orientation2.jpg"
+    expected = PIL.ImageOps.exif_transpose(PIL.Image.open(photograph)).convert("RGB")
+    assert np.abs(frames_of(photograph, [0])[0].astype(int) - expected).mean() < 3
+
+
+def test_a_cover_is_no_video(tmp_path):
+    assert inspect(CASES / "c12_cover_first.mp4") == Facts(100, 25.0, 128, 96, "h264")
+    assert frames_of(CASES / "c12_cover_first.mp4", [0, 99]).shape == (2, 96, 128, 3)
+    song = ramp_videos.write_audio_only(tmp_path / "song.mkv", cover=ramp_videos.image(0))
+    for read in (inspect, lambda path: decode_frames(path, [0])):
+        with pytest.raises(BadVideo, match="no video stream, only audio, attached pictures"):
+            read(song)
+
+
+def test_rounded_times_lose_no_frame_at_the_files_own_rate():
+    clip = decode_frames(CASES / "fps24_ms.mkv", lambda seconds: np.arange(len(seconds)), np.shape)
+    assert len(clip.seconds) == len(candidates(clip.seconds, fps=24)) == 240
+
+
 @pytest.mark.parametrize(
     "name", ["mpeg4.avi", "vp8.webm", "matroska.mkv", "key_frame_each_10.mp4", "transport.ts"]
 )
@@ -399,11 +443,26 @@ def test_an_image_is_a_video_of_one_frame(tmp_path, codec, pixels):
         assert inspect(source) == Facts(1, 0.0, 96, 64, codec)
 
 
-@pytest.mark.parametrize("orientation, turns", [(1, 0), (3, 2), (6, -1), (8, 1)])
-def test_a_photograph_of_a_telephone_is_turned_upright(orientation, turns):
-    turned = frames_of(ramp_videos.image(9, orientation=orientation), [0])
-    upright = frames_of(ramp_videos.image(9), [0])
-    np.testing.assert_array_equal(turned, np.rot90(upright, turns, axes=(1, 2)))
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("byte_order", "<>")
+def test_a_photograph_is_shown_as_its_orientation_says(orientation, byte_order):
+    data = ramp_videos.image(9, orientation=orientation, byte_order=byte_order)
+    upright = PIL.Image.fromarray(frames_of(ramp_videos.image(9), [0])[0])
+    turn = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}.get(orientation)  # Pillow's transpositions.
+    expected = upright if turn is None else upright.transpose(turn)
+    np.testing.assert_array_equal(frames_of(data, [0])[0], np.asarray(expected))
+    facts = inspect(data)
+    assert (facts.width, facts.height) == expected.size
+
+
+def test_damaged_orientations_leave_the_picture_as_it_is():
+    data = ramp_videos.image(9, orientation=6)
+    place = data.index(b"Exif") + 6
+    for change in (b"XX", b"II*\0\xff\xff\xff\xff"):
+        changed = data[:place] + change + data[place + len(change) :]
+        np.testing.assert_array_equal(frames_of(changed, [0]), frames_of(ramp_videos.image(9), [0]))
+    for end in range(place - 12, place + 26):
+        display_of_image(data[:end])
 
 
 @pytest.mark.parametrize("codec, pixels", [("mjpeg", "yuvj444p"), ("png", "rgb24")])

@@ -8,7 +8,7 @@ SCRIPT = """
 import sys, time
 import numpy as np
 import tensorflow as tf
-from pipelines.python_calls import lets_python_end
+from pipelines.dataset.python_calls import lets_python_end
 
 @lets_python_end
 def load(number):

@@ -358,10 +358,10 @@ def test_a_shard_that_is_complete_is_kept_and_one_that_is_not_is_made_again(tmp_
 
 
 def test_a_shard_that_fails_leaves_nothing(tmp_path):
-    def failing(source, choose, short_side=None):
+    def failing(source, choose, transform):
         if source == "4_1":
             raise RuntimeError("out of order")
-        return pictures(source, choose)
+        return pictures(source, choose, transform)
 
     with pytest.raises(RuntimeError, match="out of order"):
         write_shard(Shard(str(tmp_path / "a"), (Video("4_0", ()), Video("4_1", ())), Settings()), failing)
@@ -415,7 +415,7 @@ def test_more_shards_than_files_may_be_open(tmp_path):
     records = write(tmp_path, [[row] for row in rows], decode=pictures)
     data = tf.data.Dataset.range(1100).map(lambda row: records.fetch(row, all_frames, tf.range(0)))
     before = len(os.listdir("/proc/self/fd"))
-    for row, (ok, frames, _) in enumerate(data):
+    for row, (ok, frames, *_) in enumerate(data):
         assert ok and abs(int(frames[0, 0, 0, 0]) - row % 200) <= 2
         assert len(os.listdir("/proc/self/fd")) < before + 50
 
@@ -457,20 +457,23 @@ def test_a_data_service_delivers_every_clip_once(levels, tmp_path):
         return row, *levels.fetch(row, lambda n, draws: draws % n, draws)
 
     local = tf.data.Dataset.range(9).map(clip)
-    expected = {int(row): (bool(ok), frames.numpy(), seconds.numpy()) for row, ok, frames, seconds in local}
+    expected = {
+        int(row): (bool(ok), frames.numpy(), seconds.numpy()) for row, ok, frames, seconds, _ in local
+    }
     served = local.apply(service.distribute(service.ShardingPolicy.DYNAMIC, dispatcher.target))
     arrived = []
-    for row, ok, frames, seconds in served:
+    for row, ok, frames, seconds, reason in served:
         arrived.append(int(row))
         assert bool(ok) == expected[int(row)][0] == (int(row) != 6)
         np.testing.assert_array_equal(frames, expected[int(row)][1])
         np.testing.assert_array_equal(seconds, expected[int(row)][2])
+        assert (reason == b"") == bool(ok)
     assert sorted(arrived) == list(range(9))
     assert len(workers) == 2  # Alive until here.
 
 
 def test_bad_videos_are_not_confused_with_programming_errors(tmp_path):
-    def wrong(source, choose, short_side=None):
+    def wrong(source, choose, transform):
         raise BadVideo("<bytes>", "broken") if source == "4_0" else KeyError("oops")
 
     with pytest.raises(KeyError):

@@ -165,11 +165,11 @@ def test_killed_at_any_instant_it_goes_on_to_the_same_end(manifest, undisturbed,
             time.sleep(0.05)
             run.send_signal(signal.SIGKILL)
         assert run.returncode == -signal.SIGKILL
-        assert shards <= len(list(tmp_path.glob("*.tfrecord"))) < 5
+        assert shards <= len(list(tmp_path.glob("all-*.tfrecord"))) < 5
         assert not (tmp_path / INDEX).exists()
         with pytest.raises(FileNotFoundError, match="the same command again"):
             open_records(tmp_path)
-    assert list(tmp_path.glob("*.partial"))
+    assert list(tmp_path.glob(".partial-*"))
     damaged = tmp_path / "all-00001-of-00005.tfrecord"
     damaged.write_bytes(damaged.read_bytes()[:-7])
     made, quick = [], isolation.decode_frames
@@ -187,7 +187,7 @@ def test_an_interrupt_ends_it_in_a_line_and_leaves_no_half_shards(manifest, undi
     # In the background of a shell a process is born deaf to interrupts.
     hearing = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
     with start_slow(flags(manifest, tmp_path), **hearing) as run:
-        wait_for(lambda: list(tmp_path.glob("*.partial")), run)
+        wait_for(lambda: list(tmp_path.glob(".partial-*")), run)
         run.send_signal(signal.SIGINT)
         _, said = run.communicate(timeout=60)
     assert run.returncode == 130 and "Traceback" not in said

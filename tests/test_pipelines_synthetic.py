@@ -174,7 +174,9 @@ def test_a_written_data_set_is_read_whole(written):
     train = read_kinetics(str(written), "train.csv")
     val = read_kinetics(str(written), "val.csv", classes=train.classes)
     assert (len(train), len(val), train.unusable, val.unusable) == (16, 8, (), ())
-    shapes = [decode_frames(path, lambda seconds: range(len(seconds))).shape for path, *_ in train.videos]
+    shapes = [
+        decode_frames(path, lambda seconds: range(len(seconds))).frames.shape for path, *_ in train.videos
+    ]
     assert len(set(shapes)) > 4
     assert all(24 <= shape[0] <= 48 for shape in shapes)
 
@@ -189,7 +191,7 @@ def test_a_seed_fixes_every_byte_whatever_the_number_of_processes(written, tmp_p
 def test_files_show_the_scenes_that_were_rendered(tmp_path, level, tolerance):
     frames, fps = synthetic.scene("turning clockwise", (9,), level)
     synthetic.write_video(str(tmp_path / "v.mp4"), frames, fps)
-    decoded = decode_frames(str(tmp_path / "v.mp4"), lambda seconds: range(len(seconds)))
+    decoded = decode_frames(str(tmp_path / "v.mp4"), lambda seconds: range(len(seconds))).frames
     assert decoded.shape == frames.shape
     errors = np.abs(decoded.astype(float) - frames).mean(axis=(1, 2, 3))
     assert errors.max() < tolerance
@@ -201,7 +203,7 @@ def test_the_command_line_writes_a_single_video_of_a_class(tmp_path, capsys):
     synthetic.main([f"--output={path}", "--label=moving left", "--seed=1"])
     assert f"wrote {path}" in capsys.readouterr().out
     assert [entry.name for entry in path.parent.iterdir()] == ["unseen.mp4"]
-    frames = decode_frames(path, lambda seconds: range(len(seconds)))
+    frames = decode_frames(path, lambda seconds: range(len(seconds))).frames
     assert shape_seen(frames[-1])[1][0] < shape_seen(frames[0])[1][0] - 10
 
 

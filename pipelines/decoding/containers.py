@@ -17,6 +17,7 @@ import av
 import numpy as np
 
 from pipelines.bad_video import Unusable
+from pipelines.decoding.display import display_of_frame
 
 # Only these are opened. A playlist, of which FFmpeg knows many kinds, could name any other file or server.
 _CONTAINERS = (
@@ -30,6 +31,7 @@ _CODEC_WITH_HIDDEN_FRAMES = "vp8"
 
 # Skipping fewer frames than this costs more in restarting the decoder than it saves.
 _SEEK_GAP_FRAMES = 8
+_NO_VIDEO = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 _PROGRESSIVE = 1  # The AVFieldOrder of whole pictures; the others come as two fields.
 
 
@@ -84,7 +86,7 @@ def check(limits, **sizes):
 def indexed(source, limits):
     """Gives a `Video` whose frames are numbered by the packets' time stamps, which need no decoding."""
     with _open(source, limits) as container:
-        stream = container.streams.video[0]
+        stream = _video_stream(container)
         times, keys = _index(container, stream, limits)
         unit = stream.time_base
         seconds = np.array([(time - times[0]) * unit.numerator / unit.denominator for time in times])
@@ -97,7 +99,7 @@ def indexed(source, limits):
 def counted(source, limits):
     """Gives a `Video` whose frames are those that decode: a first pass counts them, a second one reads."""
     with _open(source, limits) as container:
-        stream, times = container.streams.video[0], []
+        stream, times = _video_stream(container), []
         for frame in _whole(container.decode(stream)):
             times.append(frame.time)
             check(limits, frames=len(times))
@@ -106,7 +108,8 @@ def counted(source, limits):
         seconds = _seconds(times, stream.average_rate)
         check(limits, seconds=seconds[-1])
     with _open(source, limits) as container:
-        yield Video(seconds, functools.partial(_read_counted, container), stream.codec.canonical_name)
+        stream = _video_stream(container)
+        yield Video(seconds, functools.partial(_read_counted, container, stream), stream.codec.canonical_name)
 
 
 def _open(source, limits):
@@ -118,10 +121,11 @@ def _open(source, limits):
     except (av.error.FFmpegError, OSError) as error:
         raise Unusable(f"not a video that FFmpeg can open: {error.strerror}") from error
     try:
-        if not container.streams.video:
-            kinds = sorted({stream.type for stream in container.streams}) or ["an empty container"]
-            raise Unusable(f"no video stream, only {', '.join(kinds)}")
-        stream = container.streams.video[0]
+        stream = _video_stream(container)
+        if stream is None:
+            kinds = sorted({stream.type for stream in container.streams} - {"video"})
+            kinds += ["attached pictures"] if container.streams.video else []
+            raise Unusable(f"no video stream, only {', '.join(kinds) or 'an empty container'}")
         if stream.codec_context is None:
             raise Unusable("its pictures are coded in a way that FFmpeg cannot decode")
         check(limits, pixels=stream.width * stream.height)
@@ -134,6 +138,12 @@ def _open(source, limits):
     return container
 
 
+def _video_stream(container):
+    """Returns the first video stream, or None. A cover is an attached picture, and no video."""
+    streams = (stream for stream in container.streams.video if not stream.disposition & _NO_VIDEO)
+    return next(streams, None)
+
+
 def _seconds(times, rate):
     """Returns the frames' times if they rise, else frame numbers / rate, where no rate means 25."""
     if None not in times and all(before < after for before, after in itertools.pairwise(times)):
@@ -141,11 +151,11 @@ def _seconds(times, rate):
     return np.arange(len(times)) / float(rate or 25)
 
 
-def _read_counted(container, numbers):
+def _read_counted(container, stream, numbers):
     wanted, last = set(numbers), max(numbers)
-    for number, frame in enumerate(_whole(container.decode(video=0))):
+    for number, frame in enumerate(_whole(container.decode(stream))):
         if number in wanted:
-            yield number, frame
+            yield number, frame, display_of_frame(frame)
         if number == last:
             return
 
@@ -183,7 +193,7 @@ def _read_indexed(container, stream, times, keys, numbers):
         container.seek(times[start], stream=stream)
         wanted = {times[number] for number in group}
         for frame in _decode_group(container, stream, times[start], number_of, wanted, prefix):
-            yield number_of[frame.pts], frame
+            yield number_of[frame.pts], frame, display_of_frame(frame)
 
 
 def _groups(numbers, keys):

@@ -109,8 +109,8 @@ def inspect(source, limits=Limits(), folder_fps=12):  # noqa: B008
 
     def measure(video):
         count, sizes = len(video.seconds), []
-        for _, frame in _frames(source, video, range(count), limits):
-            sizes = sizes or _upright_size(frame)
+        for _, frame, display in _frames(source, video, range(count), limits):
+            sizes = sizes or display.size(frame)
         fps = (count - 1) / video.seconds[-1] if count > 1 else 0.0
         return Facts(count, float(fps), *sizes, video.codec)
 
@@ -211,28 +211,22 @@ def collect(pictures, wanted, transform=None):
 
 def _pictures(source, video, numbers, limits):
     """Yields (frame number, uint8 [H, W, 3]), turned upright: telephones store the angle beside them."""
-    for number, frame in _frames(source, video, numbers, limits):
+    for number, frame, display in _frames(source, video, numbers, limits):
         with bad_video(source):
             pixels = frame.to_ndarray(format="rgb24", interpolation="BILINEAR", threads=1)
-        yield number, np.rot90(pixels, round(frame.rotation / 90))
+        yield number, display.shown(pixels)
 
 
 def _frames(source, video, numbers, limits):
-    """Yields (frame number, av.VideoFrame) of these frames; raises `BadVideo` if their sizes differ."""
+    """Yields (frame number, av.VideoFrame, `Display`) of frames; raises `BadVideo` if their sizes differ."""
     sizes, came = set(), 0
     with bad_video(source):
-        for number, frame in video.read(numbers):
+        for number, frame, display in video.read(numbers):
             came += 1
             check(limits, pixels=frame.width * frame.height)
-            sizes.add(_upright_size(frame))
+            sizes.add(display.size(frame))
             if len(sizes) > 1:
                 raise Unusable("damaged or truncated: the size of the picture changes within the video")
-            yield number, frame
+            yield number, frame, display
         if came < len(numbers):
             raise Unusable("damaged or truncated: some frames could not be decoded a second time")
-
-
-def _upright_size(frame):
-    """Returns (width, height) of a frame as it is shown."""
-    is_upright = round(frame.rotation / 90) % 2 == 0
-    return (frame.width, frame.height) if is_upright else (frame.height, frame.width)

@@ -12,6 +12,7 @@ import numpy as np
 
 from pipelines.bad_video import Unusable
 from pipelines.decoding.containers import Video, check, decoder_options
+from pipelines.decoding.display import display_of_image
 
 # The first bytes of an image file -> its codec.
 _CODECS = {b"\xff\xd8\xff": "mjpeg", b"\x89PNG\r\n\x1a\n": "png"}
@@ -29,7 +30,11 @@ def image(source, limits):
     if not isinstance(source, bytes):
         with open(source, "rb") as file:
             source = file.read()
-    yield Video(np.zeros(1), lambda numbers: [(0, _decode_image(source, limits))], image_codec(source))
+    yield Video(
+        np.zeros(1),
+        lambda numbers: [(0, _decode_image(source, limits), display_of_image(source))],
+        image_codec(source),
+    )
 
 
 @contextlib.contextmanager
@@ -47,7 +52,7 @@ def folder(source, limits, fps):
             with open(os.path.join(source, images[number]), "rb") as file:
                 data = file.read()
             try:
-                yield number, _decode_image(data, limits)
+                yield number, _decode_image(data, limits), display_of_image(data)
             except Unusable as error:
                 raise Unusable(f"{images[number]}: {error}") from error
 
