@@ -8,14 +8,14 @@ from keras import ops
 
 
 def gradients(function, *arrays):
-    """Return the gradient of `function`, from float32 tensors to a scalar, by each of `arrays`."""
+    """Returns the gradient of `function`, from float32 tensors to a scalar, by each of `arrays`."""
     tensors = [ops.convert_to_tensor(np.asarray(array, "float32")) for array in arrays]
     found = _GRADIENTS[keras.backend.backend()](function, tensors)
     return [ops.convert_to_numpy(gradient) for gradient in found]
 
 
 def recording():
-    """Return a context in which torch, which conftest.py keeps from it, records what it differentiates."""
+    """Returns a context in which torch, which conftest.py keeps from it, records what it differentiates."""
     if keras.backend.backend() != "torch":
         return contextlib.nullcontext()
     import torch

@@ -35,13 +35,13 @@ class Row(NamedTuple):
 
 
 def make(row, **kwargs):
-    """Return the layer of a row with random weights, these weights by name in float64, and an input."""
+    """Returns the layer of a row with random weights, these weights by name in float64, and an input."""
     layer, weights = oracles.randomise(row.layer(**row.arguments, **kwargs), row.shape)
     return layer, weights, np.random.default_rng(7).standard_normal(row.shape)
 
 
 def model_of(layer, shape):
-    """Return a model that knows nothing of its input but rank and channels."""
+    """Returns a model that knows nothing of its input but rank and channels."""
     inputs = keras.Input((*[None] * (len(shape) - 2), shape[-1]))
     return keras.Model(inputs, layer(inputs))
 

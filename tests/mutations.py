@@ -61,12 +61,12 @@ def cut_range(data, other, generator):
 
 
 def splice(data, other, generator):
-    """The beginning of one file, the rest of another."""
+    """Returns the beginning of one file and the rest of another."""
     return data[: generator.integers(len(data))] + other[generator.integers(len(other)) :]
 
 
 def swap_box(data, other, generator):
-    """A box of another file, or only what it holds, in the place of the one of the same kind."""
+    """Puts a box of another file, or only its content, in the place of the box of the same kind."""
     kinds = sorted(set(_boxes(data)) & set(_boxes(other)))
     kind = kinds[generator.integers(len(kinds))]
     (start, size), (other_start, other_size) = _boxes(data)[kind], _boxes(other)[kind]
@@ -76,7 +76,7 @@ def swap_box(data, other, generator):
 
 
 def forge_number(data, other, generator):
-    """One of the 32-bit numbers of a box: a count, a size, a time, a width."""
+    """Overwrites up to three 32-bit fields of boxes: counts, sizes, times, widths."""
     boxes = sorted(_boxes(data).values())
     for _ in range(generator.integers(1, 4)):
         start, size = boxes[generator.integers(len(boxes))]

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def randomise(layer, input_shape, seed=0):
-    """Build `layer` with random weights, none of them neutral; return them in float64 by name."""
+    """Builds `layer` with random weights, none of them neutral; returns them in float64 by name."""
     if not layer.built:
         layer.build(input_shape)
     generator, values = np.random.default_rng(seed), {}
@@ -23,7 +23,7 @@ def randomise(layer, input_shape, seed=0):
 
 
 def path_inside(variable):
-    """Return a variable's path without the layer's own name."""
+    """Returns a variable's path without the layer's own name."""
     return variable.path.split("/", 1)[-1]
 
 

@@ -24,7 +24,7 @@ BATCH_NORM = {
 
 
 def load_block(name):
-    """Return (activations channels last, weights by their released key)."""
+    """Returns (activations channels last, weights by their released key)."""
     with np.load(FIXTURES / f"{name}.npz") as file:
         activations = {k: np.moveaxis(file[k], 1, -1) for k in ("x", "y_eval", "y_train", "ct", "dx")}
         weights = {k.removeprefix("w/"): file[k] for k in file.files if k.startswith("w/")}
@@ -52,7 +52,7 @@ def assign(layer, parts):
 
 
 def check_block(layer, name, activations):
-    """Compare both modes and the input's gradient with the released ones at the stored tolerances."""
+    """Compares both modes and the input's gradient with the released ones at the stored tolerances."""
     tolerances = TOLERANCES["blocks"][name]
     x, cotangent = (activations[key].astype("float32") for key in ("x", "ct"))
     (dx,) = backends.gradients(lambda x: ops.sum(ops.multiply(layer(x, training=False), cotangent)), x)
@@ -74,7 +74,7 @@ def check_running_statistics(layer, weights, prefix, positions, norm=None):
 
 @functools.lru_cache(maxsize=1)
 def load_model(name):
-    """Return (description, stored numbers, weights by released key, channels-last input)."""
+    """Returns (description, stored numbers, weights by released key, channels-last input)."""
     description = json.loads((FIXTURES / f"{name}.json").read_text())
     weights = {row["key"]: _by_rule(row, description["seed"]) for row in description["keys"]}
     generator = np.random.Generator(np.random.PCG64(description["seed"]))
@@ -87,7 +87,7 @@ def load_model(name):
 
 
 def check_model(model, name, format, ends=None):
-    """Load a released model's weights and compare its maps, in forward order, its features and logits.
+    """Loads a released model's weights and compares its maps, in forward order, its features and logits.
 
     ends: stage of the description -> our layer, where `stage_end` does not say; None for what is no layer.
     """
@@ -99,7 +99,7 @@ def check_model(model, name, format, ends=None):
 
 
 def check_outputs(model, name, ends=None):
-    """Compare a model that has a released model's weights with what that gave."""
+    """Compares a model that has a released model's weights with what that gave."""
     description, stored, _, x = load_model(name)
     ends = {stage: (ends or {}).get(stage, stage_end(model, stage)) for stage in description["stages"]}
     stages = [stage for stage, end in ends.items() if end is not None]

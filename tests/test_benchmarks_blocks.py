@@ -25,7 +25,7 @@ def blocks(monkeypatch):
 
 
 def rows(text):
-    """Return the cells of the rows of tables in Markdown."""
+    """Returns the cells of the rows of tables in Markdown."""
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 

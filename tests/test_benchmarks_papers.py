@@ -39,7 +39,7 @@ def model_of(*chain, shape):
 
 
 def seen(*chain, shape):
-    """Return the modules that the papers' tool sees of a chain of layers."""
+    """Returns the modules that the papers' tool sees of a chain of layers."""
     calls = calls_of(model_of(*chain, shape=shape))
     return sum((modules_of(call.layer, call.input_shape, call.output_shape) for call in calls), Modules())
 

@@ -90,7 +90,7 @@ def test_released_networks(name):
 
 
 def caffe2(name):
-    """Return random blobs of a FAIR file, and the same arrays by PySlowFast's keys."""
+    """Returns random blobs of a FAIR file, and the same arrays by PySlowFast's keys."""
     rows = json.loads((released.FIXTURES / f"caffe2_blobs_{name}.json").read_text())["blobs"]
     generator = np.random.default_rng(0)
     blobs = {row["blob"]: generator.standard_normal(row["shape"]).astype("float32") for row in rows}
@@ -144,7 +144,7 @@ def test_image_blobs_of_fair_start_a_video_network():
 
 
 def torchvision(blocks=(2, 2, 2, 2), classes=7, widths=(64, 128, 256, 512)):
-    """Return random tensors of torchvision's ResNet-18, whose stages are `blocks` long, by their keys."""
+    """Returns random tensors of torchvision's ResNet-18, whose stages are `blocks` long, by their keys."""
     generator = np.random.default_rng(0)
 
     def norm(key, width):
@@ -241,7 +241,7 @@ def small_network(make_block=NonLocal, **arguments):
 
 
 def non_local(prefix, names, channels=128):
-    """Return random tensors of a non-local block; names: of theta, phi, g, out and norm in the format."""
+    """Returns random tensors of a non-local block; `names` are those of theta, phi, g, out and norm."""
     generator = np.random.default_rng(3)
     theta, phi, g, out, norm = (f"{prefix}.{name}" for name in names)
     tensors = {}

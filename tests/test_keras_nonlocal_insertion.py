@@ -18,7 +18,7 @@ from keras_nonlocal import (
 
 
 def randomise(model):
-    """Give every weight of a model a value that is not where it starts; sizes stay in range."""
+    """Gives every weight of a model a value that is not where it starts; sizes stay in range."""
     generator = np.random.default_rng(0)
     for variable in model.weights:
         value = np.asarray(ops.convert_to_numpy(variable.value))

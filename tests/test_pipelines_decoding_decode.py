@@ -65,7 +65,7 @@ def ramp_video(request, tmp_path_factory):
 def grouped_video(request, tmp_path_factory):
     """40 frames, a key frame each 10, the index in front: written once, to be damaged in many ways.
 
-    Frames stored after a key frame of an "open" group but shown before it lean on the group before.
+    Frames stored after a key frame of an "open" group but shown before it depend on the group before.
     """
     path = tmp_path_factory.mktemp("ramp") / "grouped.mp4"
     open_group = "1" if request.param == "open" else "0"
@@ -659,7 +659,7 @@ def test_leaving_out_frames_that_no_other_leans_on_changes_no_pixel(tmp_path, pa
         np.testing.assert_array_equal(frames_of(path, choice), [plain[number] for number in choice])
 
 
-def test_frames_that_no_other_leans_on_are_left_out(tmp_path):
+def test_frames_on_which_no_other_depends_are_left_out(tmp_path):
     """Their damage is not noticed, and that of the others is."""
     options = {"x264-params": "bframes=2:b-adapt=0:b-pyramid=none:keyint=100:scenecut=0", "crf": "12"}
     path = ramp_videos.write(tmp_path / "v.mp4", 31, options=options)

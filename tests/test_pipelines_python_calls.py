@@ -3,7 +3,7 @@
 import pytest
 import small_run
 
-# Where calls are made in the last moment, a thread waits for the interpreter, and it for the thread.
+# If calls are made in the last moment, a thread and the interpreter wait for each other.
 SCRIPT = """
 import sys, time
 import numpy as np

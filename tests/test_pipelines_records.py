@@ -421,7 +421,7 @@ def test_more_shards_than_files_may_be_open(tmp_path):
 
 
 def test_other_file_systems_serve_too():
-    """Of which TensorFlow has one in memory."""
+    """TensorFlow has a file system in memory."""
     tf.io.gfile.makedirs("ram://records")
     records = write(
         "ram://records", [[Video("4_0", (Label(0),))], [Video("4_10", (Label(1),))]], decode=pictures

@@ -27,7 +27,7 @@ COUNTS = range(12, 24)  # Frames of the good videos.
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    """12 good videos in two splits; among them one that is empty, one that is gone, one known to be bad."""
+    """12 good videos in two splits, and one that is empty, one that is gone and one known to be bad."""
     folder = tmp_path_factory.mktemp("videos")
     rows = [
         Video(ramp_videos.write(folder / f"{n}.mp4", n), (Label(n % 2),), split="train" if n < 20 else "val")
@@ -184,7 +184,7 @@ def test_killed_at_any_instant_it_goes_on_to_the_same_end(manifest, undisturbed,
 
 
 def test_an_interrupt_ends_it_in_a_line_and_leaves_no_half_shards(manifest, undisturbed, tmp_path):
-    # In the background of a shell a process is born deaf to interrupts.
+    # A process in the background of a shell ignores interrupts.
     hearing = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
     with start_slow(flags(manifest, tmp_path), **hearing) as run:
         wait_for(lambda: list(tmp_path.glob(".partial-*")), run)

@@ -22,7 +22,7 @@ REGISTRY = re.compile(rb"(?:pypi\.org|pythonhosted\.org|anaconda\.org|npmjs\.org
 
 
 def tracked_files():
-    """Return the paths of what git holds or would take in."""
+    """Returns the paths of what git holds or would take in."""
     if not (ROOT / ".git").exists():
         pytest.skip("needs a git checkout")
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -35,7 +35,7 @@ def blocks(text, *languages):
 
 
 def commands(text):
-    """Return the command lines of console blocks (after their $) and of shell blocks, as lists of words."""
+    """Returns the command lines of console blocks (after their $) and of shell blocks, as lists of words."""
     found = []
     for block in blocks(text, "console"):
         block = block.replace("\\\n", " ")
@@ -47,13 +47,13 @@ def commands(text):
 
 
 def program_of(module):
-    """Return the file that `python -m` runs."""
+    """Returns the file that `python -m` runs."""
     path = ROOT / Path(*module.split("."))
     return path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def flags_of(module):
-    """Return the flags that a program of this project defines, read from its source."""
+    """Returns the flags that a program of this project defines, read from its source."""
     program = program_of(module)
     files = program.parent.glob("*.py") if program.name == "__main__.py" else [program]
     if module == "train":  # The other files there are programs with flags of their own.
@@ -74,7 +74,7 @@ def flags_of(module):
 
 
 def complaints(words):
-    """Return what is wrong with one command; what belongs to neither make nor Python is let pass."""
+    """Returns what is wrong with one command; commands of other programs than make and Python pass."""
     program, *arguments = words
     if program == "make":
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

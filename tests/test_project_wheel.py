@@ -44,7 +44,7 @@ def run(*command, **kwargs):
 
 
 def make_environment(directory, wheel):
-    """Return the Python of a new environment that has the wheel and nothing else."""
+    """Returns the Python of a new environment that has the wheel and nothing else."""
     run(sys.executable, "-m", "venv", "--without-pip", directory)
     (python,) = directory.glob("bin/python")
     options = ("--no-deps", "--no-index", "--quiet", "--disable-pip-version-check")

@@ -42,7 +42,7 @@ def convolution(x, *arguments, **options):
 
 
 def frozen(model, tmp_path):
-    """Return both SavedModels and the number of rewritten convolutions."""
+    """Returns both SavedModels and the count of rewritten convolutions."""
     paths = [str(tmp_path / name) for name in ("exported", "frozen")]
     model.export(paths[0], verbose=False)
     count = freeze(*paths)
@@ -98,7 +98,7 @@ class InGroups(layers.Layer):
 
 
 def left_alone(name):
-    """Return a convolution of frames that must stay one of images."""
+    """Returns a convolution of frames that must stay one of images."""
     clips = keras.Input({"unknown sides": (4, None, None, 6)}.get(name, (4, 8, 8, 6)))
     conv = InGroups() if name == "groups" else layers.Conv2D(6, 3, strides=2, use_bias=False)
     return keras.Model(clips, FrameWise(conv)(clips))

@@ -25,7 +25,7 @@ SMALL = ["--depth=18", "--blocks=res3_0", "--block=NonLocal", "--num_classes=3"]
 
 
 def write_torch(path, tensors, level="state_dict"):
-    """Write float32 arrays as torch.save does, {level: {name: tensor}, "epoch": 3}, without torch."""
+    """Writes float32 arrays as torch.save does, {level: {name: tensor}, "epoch": 3}, without torch."""
 
     def plain(value):
         return pickle.dumps(value, protocol=2)[2:-1]
@@ -48,7 +48,7 @@ def write_torch(path, tensors, level="state_dict"):
 
 
 def run(*arguments):
-    """Run the command in a process of its own."""
+    """Runs the command in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "train.convert", *map(str, arguments)],
         cwd=Path(__file__).parents[1],
@@ -60,7 +60,7 @@ def run(*arguments):
 
 
 def main(*arguments):
-    """Run the command in this process."""
+    """Runs the command in this process."""
     flag_values = flags.FlagValues()
     convert.define_own_flags(flag_values)
     define_flags(flag_values)
@@ -68,7 +68,7 @@ def main(*arguments):
 
 
 def described_network(path):
-    """Build the network that the file beside some weights describes, and return what the file says."""
+    """Builds the network that the file beside some weights describes, and returns what the file says."""
     described = json.loads(path.read_text())
     values = dict(described["model_flags"])
     classes, images = values.pop("num_classes"), values.pop("images")

@@ -129,8 +129,8 @@ def _check_split(source, path, config, classes):
     manifest = source.manifest
     if classes is not None and manifest.classes != tuple(classes):
         raise ValueError(
-            f"Expected the {len(classes)} classes of the training split in {path}. Received "
-            f"{len(manifest.classes)} classes, not the same ones in the same order. "
+            f"Expected the classes of the training split in {path}, all {len(classes)} in the same order. "
+            f"Received {len(manifest.classes)} classes, and they or their order differ. "
             "Try: import both splits from the same annotations."
         )
     if manifest.multi_label:
