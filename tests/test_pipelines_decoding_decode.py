@@ -364,7 +364,7 @@ def test_files_that_were_shown_the_wrong_way_round():
 def test_a_cover_is_no_video(tmp_path):
     assert inspect(CASES / "c12_cover_first.mp4") == Facts(100, 25.0, 128, 96, "h264")
     assert frames_of(CASES / "c12_cover_first.mp4", [0, 99]).shape == (2, 96, 128, 3)
-    song = ramp_videos.write_audio_only(tmp_path / "song.mkv", cover=ramp_videos.image(0))
+    song = ramp_videos.write_audio_only(tmp_path / "song.mp4", cover=ramp_videos.image(0))
     for read in (inspect, lambda path: decode_frames(path, [0])):
         with pytest.raises(BadVideo, match="no video stream, only audio, attached pictures"):
             read(song)
