@@ -28,7 +28,7 @@ class Account:
         self._max_bad_fraction = max_bad_fraction
         self._num_videos = len(manifest) + len(manifest.unusable)
         self._reasons = {bad.path: bad.reason for bad in manifest.unusable}
-        self._bad_rows = set()
+        self._bad_rows, self._last_bad = set(), set()
         self._used = set()
         self._replaced_clips = 0
         self._lock = threading.Lock()
@@ -39,7 +39,8 @@ class Account:
         return len(self._manifest.unusable) + len(self._bad_rows)
 
     def __contains__(self, row):
-        return row in self._bad_rows
+        """Returns whether the row was bad when it was last tried."""
+        return row in self._last_bad
 
     def __str__(self):
         replaced = f", {self._replaced_clips} clips replaced" if self._replaced_clips else ""
@@ -53,6 +54,7 @@ class Account:
         """Enters a row of the manifest as bad, with its `BadVideo`; warns of each file once."""
         with self._lock:
             self._bad_rows.add(int(row))
+            self._last_bad.add(int(row))
             if bad.path in self._reasons:
                 return
             self._reasons[bad.path] = bad.reason
@@ -62,6 +64,7 @@ class Account:
         """Enters the rows of the manifest of which clips were made."""
         with self._lock:
             self._used.update(rows)
+            self._last_bad.difference_update(rows)
 
     def replace(self, clips):
         """Adds to the count of clips that show another video than the bad one whose turn it was."""

@@ -22,6 +22,15 @@ def filled(bad, num_videos, max_bad_fraction=1.0):
     return Account(manifest(num_videos, unusable), max_bad_fraction)
 
 
+def test_a_row_that_could_be_read_again_is_no_longer_bad():
+    account = Account(manifest(3))
+    account.add(1, BadVideo("v1.mp4", "no such file"))
+    assert 1 in account and 0 not in account
+    account.use([1, 2])
+    assert 1 not in account
+    assert account.reasons() == {"v1.mp4": "no such file"} and len(account) == 1
+
+
 def test_threads_enter_every_path_once(caplog):
     account = Account(manifest(1000))
     with caplog.at_level(logging.WARNING), concurrent.futures.ThreadPoolExecutor(16) as pool:

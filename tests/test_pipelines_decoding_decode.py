@@ -1,5 +1,6 @@
 """Decoding: the exact frames of every kind of file, and a reason in words for every kind of wreck."""
 
+import errno
 import os
 import struct
 from pathlib import Path
@@ -581,6 +582,23 @@ def test_a_mistake_of_ours_is_no_damaged_video(tmp_path, monkeypatch):
         decode_frames(path, [0])
 
 
+def test_too_many_open_files_are_no_damaged_video(tmp_path, monkeypatch):
+    path = ramp_videos.write(tmp_path / "v.mp4")
+
+    def fail_with(error):
+        def fail(*arguments):
+            raise error
+
+        monkeypatch.setattr(containers, "_index", fail)
+
+    fail_with(OSError(errno.EMFILE, "Too many open files"))
+    with pytest.raises(OSError, match="Too many open files"):
+        decode_frames(path, [0])
+    fail_with(PermissionError(errno.EACCES, "Permission denied"))
+    with pytest.raises(BadVideo, match="cannot be read: Permission denied"):
+        decode_frames(path, [0])
+
+
 def test_frames_are_transformed_one_by_one_and_keep_their_places(ramp_video):
     seen = []
 
@@ -697,3 +715,5 @@ def test_a_packet_of_h264_can_be_left_out_if_all_its_units_say_so(prefix, units,
 def test_rates_of_nothing_are_refused(options):
     with pytest.raises(ValueError, match=r"Expected .* Received .* Try"):
         frames_of("v.mp4", [0], **options)
+    with pytest.raises(ValueError, match=r"Expected .* Received .* Try"):
+        inspect("v.mp4", **options)

@@ -35,6 +35,8 @@ def decode(source, *args, decode_frames=child.decode_frames, **options):
         time.sleep(60)
     if "exit" in source:
         os._exit(3)
+    if "mistake" in source:
+        raise TypeError("ours")
     if "print" in source:
         print('["frame", [1, 1, 3]]', flush=True)
     return decode_frames(source, *args, **options)
@@ -117,6 +119,17 @@ def test_bad_videos_wrong_numbers_and_errors_of_the_caller_stay_what_they_are(de
     assert ramp_videos.numbers(decoder(video, [1]).frames) == [1]
 
 
+def test_the_time_of_the_caller_does_not_count(video):
+    def slowly(value):
+        time.sleep(0.3)
+        return value
+
+    with IsolatedDecoder(workers=1, timeout_seconds=2) as decoder:
+        decoder(video, [0])
+        clip = decoder(video, lambda seconds: slowly(list(range(8))), slowly)  # Together it takes 2.7 s.
+        assert ramp_videos.numbers(clip.frames) == list(range(8))
+
+
 def test_many_threads_share_few_processes(decoder, video):
     choices = np.random.default_rng(0).integers(40, size=(40, 3))
     with ThreadPoolExecutor(6) as pool:
@@ -130,6 +143,7 @@ def test_many_threads_share_few_processes(decoder, video):
         ("crash", r"crashed \(SIGSEGV\)"),
         ("exit", r"crashed \(status 3\)"),
         ("hang", r"more than 1\.5 seconds"),
+        ("mistake", "a mistake of the decoder, not of the file: TypeError: ours"),
     ],
 )
 def test_what_a_process_dies_of_is_one_bad_video(mischief, video, tmp_path, name, reason):

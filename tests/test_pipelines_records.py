@@ -11,12 +11,14 @@ import ramp_videos
 import tensorflow as tf
 
 from pipelines import clips
+from pipelines.augmenting.resizing import scale_short_side
 from pipelines.bad_video import BadVideo
 from pipelines.decoding.decode import Clip, decode_frames
 from pipelines.manifest import Label, Manifest, Video
 from pipelines.records import shards
 from pipelines.records.shards import INDEX, Settings, Shard, read_index, write_index, write_shard
 from pipelines.records.source import is_records, open_records
+from pipelines.video_files import VideoFiles
 
 FRAMES = [20, 23, 31, 9, 40]
 
@@ -206,6 +208,18 @@ def test_the_short_side_is_scaled_down_and_never_up(tmp_path, videos, short_side
     _, frames, _ = fetch(write(tmp_path, [[Video(videos[3], ())]], Settings(short_side)), 0)
     assert frames.shape == (FRAMES[3], *expected, 3)
     assert ramp_videos.numbers(frames) == list(range(FRAMES[3]))
+
+
+def test_a_record_whose_frames_would_become_too_large_is_bad_as_its_file_is(tmp_path):
+    path = ramp_videos.write(tmp_path / "tall.mp4", 3, height=16, width=9600)
+    (tmp_path / "records").mkdir()
+    records = write(tmp_path / "records", [[Video(path, ())]])
+    scale = functools.partial(scale_short_side, size=256)
+    ok, frames, _, _ = records.fetch(tf.constant(0, tf.int64), all_frames, tf.range(0), scale)
+    assert not ok and frames.shape == (3, 1, 1, 3)
+    ok, *_, reason = VideoFiles(Manifest((Video(path, ()),), ())).fetch(0, lambda n, _: [0], (), scale)
+    assert not ok and b"above the limit" in reason
+    assert records.fetch(tf.constant(0, tf.int64), all_frames, tf.range(0))[0]
 
 
 def test_quality_buys_precision_with_bytes(tmp_path, videos):

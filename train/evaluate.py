@@ -14,14 +14,14 @@ def video_logits(model, source, config, account):
         model: Model from clips to logits.
         source: The source of the videos, see `pipelines.dataset`.
         config: The `Config` of the run; its fields say which views there are.
-        account: The `Account` of the source's manifest, in which unreadable videos are entered. Videos that
-            are bad in it already are left out too.
+        account: The `Account` of the source's manifest, in which unreadable videos are entered.
 
     Returns:
-        (logits, labels): float [videos, classes] and int [videos], in the manifest's order without the bad
-        videos.
+        (logits, labels): float [videos, classes] and int [videos], in the manifest's order without the
+        videos that cannot be read.
 
     Raises:
+        FloatingPointError: A logit is infinite or NaN.
         tf.errors.OpError: More videos are bad than the account allows.
     """
     videos = source.manifest.videos
@@ -29,6 +29,11 @@ def video_logits(model, source, config, account):
     scores = model.predict(views.map(lambda clips, labels, weights: clips))  # [videos * views, classes]
     scores = scores.reshape(len(videos), config.test_clips * config.test_crops, -1).mean(axis=1)
     good = [row for row in range(len(videos)) if row not in account]
+    if not np.isfinite(scores[good]).all():
+        raise FloatingPointError(
+            f"Expected finite scores. Received infinity or NaN for {videos[good[0]].path} or another video. "
+            "Try: a lower --learning_rate, or --dtype_policy=float32, in a new --workdir."
+        )
     return scores[good], np.array([videos[row].label for row in good], int)
 
 
@@ -40,11 +45,11 @@ def evaluate(model, source, config, account):
         video; and `seconds_per_video`, decoding included.
 
     Raises:
+        FloatingPointError: A logit is infinite or NaN.
         tf.errors.OpError: More videos are bad than the account allows, or no video can be read.
     """
     start = time.monotonic()
     logits, labels = video_logits(model, source, config, account)
-    account.check()
     seconds = time.monotonic() - start
     return {
         "top1": accuracy(logits, labels, 1),

@@ -4,12 +4,14 @@ import contextlib
 import difflib
 import json
 import os
+import re
 import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from pipelines.account import TooManyBadVideos
 from pipelines.dataset import iterators_ended_on_error
 from pipelines.whole_files import whole_file
 from train import optim
@@ -37,34 +39,37 @@ def train_and_evaluate(config, data, strategy=None):
     Raises:
         FileExistsError: The workdir holds a run of another configuration.
         NetworkError: The flags describe no network, or --weights does not fit it; nothing is written.
-        FloatingPointError: The loss became infinite or NaN; `model.keras` is not written.
+        FloatingPointError: A loss or a weight became infinite or NaN, and `model.keras` is not written; or a
+            score did, and `results.json` is not written.
         TooManyBadVideos: More than `config.max_bad_fraction` of the videos cannot be read.
     """
-    keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(config.dtype_policy)
-    strategy = strategy or tf.distribute.MirroredStrategy()
-    with strategy.scope():
-        model = build_model(config, data)
-    claim_workdir(config)
-    write_accounts(config, data.accounts)
-    check_accounts(data.accounts)
-    print(
-        f"{model.name}: {model.count_params():,} parameters, {len(data.train.manifest)} training and "
-        f"{len(data.val.manifest)} validation videos of {len(data.classes)} classes, "
-        f"{strategy.num_replicas_in_sync} device(s)"
-    )
-    start = time.monotonic()
-    try:
-        with contextlib.closing(data):
+    with contextlib.closing(data):
+        keras.utils.set_random_seed(config.seed)
+        keras.config.set_dtype_policy(config.dtype_policy)
+        strategy = strategy or tf.distribute.MirroredStrategy()
+        with strategy.scope():
+            model = build_model(config, data)
+        claim_workdir(config)
+        write_accounts(config, data.accounts)
+        check_accounts(data.accounts)
+        print(
+            f"{model.name}: {model.count_params():,} parameters, {len(data.train.manifest)} training and "
+            f"{len(data.val.manifest)} validation videos of {len(data.classes)} classes, "
+            f"{strategy.num_replicas_in_sync} device(s)"
+        )
+        start = time.monotonic()
+        try:
             fit(model, config, data)
             train_seconds = time.monotonic() - start
             save(model, config, data.classes)
             results = evaluate(model, data.val, config, data.accounts["val"])
-    except tf.errors.OpError:
-        check_accounts(data.accounts)  # If bad videos stopped the data, this says it better than TensorFlow.
-        raise
-    finally:
-        write_accounts(config, data.accounts)
+        except tf.errors.OpError as error:
+            check_accounts(data.accounts)  # If bad videos stopped the data, this says it better.
+            if found := re.search(r"TooManyBadVideos: (.*)", str(error)):
+                raise TooManyBadVideos(found[1]) from error
+            raise
+        finally:
+            write_accounts(config, data.accounts)
     results |= {
         "train_seconds": train_seconds,
         "parameters": model.count_params(),
@@ -150,9 +155,13 @@ def fit(model, config, data):
             keras.callbacks.TerminateOnNaN(),
         ],
     )
-    if not np.isfinite(history.history["loss"][-1]):
+    losses = {name: values[-1] for name, values in history.history.items() if name.endswith("loss")}
+    weights = [w.path for w in model.weights if not np.isfinite(keras.ops.convert_to_numpy(w)).all()]
+    wrong = [f"{name} {loss}" for name, loss in losses.items() if not np.isfinite(loss)]
+    wrong += [f"infinity or NaN in {len(weights)} of {len(model.weights)} weights"] if weights else []
+    if wrong:
         raise FloatingPointError(
-            f"Expected a finite loss. Received {history.history['loss'][-1]} in epoch {len(history.epoch)}. "
+            f"Expected finite losses and weights. Received {', '.join(wrong)} in epoch {len(history.epoch)}. "
             f"Try: a --learning_rate below {config.learning_rate}, or a longer --warmup_epochs."
         )
 

@@ -43,13 +43,17 @@ def scale_short_side(frames, size):
         uint8 [..., H', W', 3], its long side rounded to whole pixels.
 
     Raises:
-        Unusable: A resized frame would have more than 2^25 pixels. This is checked outside graphs only.
+        Unusable: A resized frame would have more than 2^25 pixels; in graphs it is
+            `tf.errors.InvalidArgumentError`.
     """
     shape = tf.shape(frames)
     scaled = _scaled(shape[-3:-1], size)
-    if tf.executing_eagerly() and (pixels := int(tf.reduce_prod(tf.cast(scaled, tf.int64)))) > _MOST_PIXELS:
-        raise Unusable(f"{pixels:,} pixels of a scaled frame are above the limit of {_MOST_PIXELS:,}")
-    flat = tf.reshape(frames, tf.concat([[-1], shape[-3:]], 0))  # [N, H, W, 3]
+    pixels = tf.reduce_prod(tf.cast(scaled, tf.int64))
+    what = f"pixels of a scaled frame are above the limit of {_MOST_PIXELS:,}"
+    if tf.executing_eagerly() and int(pixels) > _MOST_PIXELS:
+        raise Unusable(f"{int(pixels):,} {what}")
+    with tf.control_dependencies([tf.debugging.Assert(pixels <= _MOST_PIXELS, [pixels, what])]):
+        flat = tf.reshape(frames, tf.concat([[-1], shape[-3:]], 0))  # [N, H, W, 3]
     return tf.reshape(_resize(flat, shape[-3:-1], scaled), tf.concat([shape[:-3], scaled, [3]], 0))
 
 

@@ -49,6 +49,8 @@ def serve(timeout_seconds, memory_bytes):
                 answer("facts", inspect(source, **options))
         except BadVideo as bad:
             answer("bad", bad.reason)
+        except Exception as error:  # It is a mistake of ours, and no file should end a run here.
+            answer("bad", f"a mistake of the decoder, not of the file: {type(error).__name__}: {error}")
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 

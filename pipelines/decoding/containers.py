@@ -118,7 +118,9 @@ def _open(source, limits):
     file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{os.fspath(source)}"
     try:
         container = av.open(file, options=options, metadata_errors="replace")
-    except (av.error.FFmpegError, OSError) as error:
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise  # The file system's trouble says nothing of the file.
         raise Unusable(f"not a video that FFmpeg can open: {error.strerror}") from error
     try:
         stream = _video_stream(container)

@@ -10,6 +10,7 @@ between on which no other frame depends.
 """
 
 import contextlib
+import errno
 import functools
 import os
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from pipelines.bad_video import BadVideo, Unusable
 from pipelines.decoding import containers, images
 from pipelines.decoding.containers import IndexIsWrong, Limits, check
 
+_OURS = (errno.EMFILE, errno.ENFILE)  # Too many files are open, for which no file is to blame.
 # What a damaged file makes FFmpeg, PyAV and NumPy raise. Any other exception is a mistake of ours.
 _CAUSED_BY_FILES = (av.error.FFmpegError, OSError, ValueError, ArithmeticError)
 
@@ -107,6 +109,8 @@ def inspect(source, limits=Limits(), folder_fps=12):  # noqa: B008
         BadVideo: As in `decode_frames`, wherever in the file the damage is.
     """
 
+    check_folder_fps(folder_fps)
+
     def measure(video):
         count, sizes = len(video.seconds), []
         for _, frame, display in _frames(source, video, range(count), limits):
@@ -156,9 +160,16 @@ def bad_video(source, caused_by_files=_CAUSED_BY_FILES):
     except MemoryError as error:
         raise BadVideo(source_name(source), "its frames take more memory than there is") from error
     except caused_by_files as error:
+        if getattr(error, "errno", None) in _OURS:
+            raise OSError(error.errno, error.strerror, source_name(source)) from error
         is_ffmpegs = isinstance(error, av.error.FFmpegError)
-        what = error.strerror if is_ffmpegs else f"{type(error).__name__}: {error}"
-        raise BadVideo(source_name(source), f"damaged or truncated: {what}") from error
+        if isinstance(error, PermissionError) or (isinstance(error, OSError) and not is_ffmpegs):
+            reason = f"cannot be read: {error.strerror}"
+        elif is_ffmpegs:
+            reason = f"damaged or truncated: {error.strerror}"
+        else:
+            reason = f"damaged or truncated: {type(error).__name__}: {error}"
+        raise BadVideo(source_name(source), reason) from error
 
 
 def _ways(source, folder_fps):

@@ -39,6 +39,7 @@ def main(arguments=None):
     with contextlib.suppress(RuntimeError):  # The GPU is in use already.
         tf.config.set_visible_devices([], "GPU")  # Nothing here needs one.
     try:
+        _check_ranges(options)
         return _verify(options) if options.verify else _prepare(options, beam_flags)
     except (ValueError, OSError, tf.errors.OpError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -79,14 +80,17 @@ def _parser():
     return parser
 
 
-def _prepare(options, beam_flags):
-    settings = Settings(options.short_side, options.fps, options.quality)
+def _check_ranges(options):
     for name, (least, most) in _RANGES.items():
         if not least <= getattr(options, name) <= most:
             raise ValueError(
                 f"Expected --{name} in [{least}, {most}]. Received {getattr(options, name)}. "
                 "Try: leave it out."
             )
+
+
+def _prepare(options, beam_flags):
+    settings = Settings(options.short_side, options.fps, options.quality)
     if options.beam and importlib.util.find_spec("apache_beam") is None:
         raise ValueError(
             "Expected Apache Beam for --beam. Received an environment without it. "

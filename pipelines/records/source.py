@@ -86,8 +86,7 @@ class Records:
         num_frames = self._places[row, 3]
         # The gather makes a frame number outside the video an error here, and not a damaged record below.
         numbers = tf.gather(tf.range(num_frames), tf.reshape(sample(num_frames, draws), [-1]))  # [T]
-        ok, frames, seconds = self._read(row, numbers)
-        frames = frames if transform is None else transform(frames)
+        ok, frames, seconds = self._read(row, numbers, transform)
         return ok, frames, seconds, tf.where(ok, "", "its record is damaged")
 
     def damage(self, shard):
@@ -106,16 +105,22 @@ class Records:
         lost = [self.manifest.videos[row].path for row in rows if not self._read(row, [0])[0]]
         return [f"{line['name']}: {wrong}", *(f"  lost: {path}" for path in lost)]
 
-    def _read(self, row, numbers):
+    def _read(self, row, numbers, transform=None):
         """Returns (ok, frames, seconds) as `fetch` does, for frame numbers [T]."""
-        sound = tf.data.Dataset.from_tensors((row, numbers)).map(self._sound)
+
+        def transformed(row, numbers):
+            frames, seconds = self._sound(row, numbers)
+            return True, frames if transform is None else transform(frames), seconds
+
+        plainly = tf.autograph.experimental.do_not_convert
+        sound = tf.data.Dataset.from_tensors((row, numbers)).map(plainly(transformed))
         blank = False, tf.zeros((tf.size(numbers), 1, 1, 3), tf.uint8), tf.zeros(tf.shape(numbers))
         # The map stands in front of ignore_errors, as a data set of files does not get past a missing one.
         either = sound.ignore_errors().concatenate(tf.data.Dataset.from_tensors(blank))
         return either.take(1).get_single_element()
 
     def _sound(self, row, numbers):
-        """Returns (True, frames, seconds); a damaged record is an error."""
+        """Returns (frames, seconds); a damaged record is an error."""
         file, offset, length, _ = tf.unstack(self._places[row])
         variant = tf.raw_ops.TFRecordDatasetV2(
             filenames=[self._files[file]], compression_type="", buffer_size=0, byte_offsets=[offset]
@@ -127,7 +132,7 @@ class Records:
         floats, texts = (tf.io.FixedLenSequenceFeature([], kind, True) for kind in (tf.float32, tf.string))
         features = tf.io.parse_single_example(record, {"frames": texts, "seconds": floats})
         frames = _decoded(tf.gather(features["frames"], numbers))
-        return True, frames, tf.gather(features["seconds"], numbers)
+        return frames, tf.gather(features["seconds"], numbers)
 
 
 def _decoded(jpegs):
