@@ -15,6 +15,17 @@ if os.environ.get("KERAS_BACKEND") == "torch":
     # A tensor that may be differentiated is not an array; `backends` records where a test asks for it.
     torch.set_grad_enabled(False)
 
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Escapes what UTF-8 has not, such as names of files: parallel processes send their reports in UTF-8."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
+
+
 _peaks = [0]  # The process's largest memory at each collection.
 
 

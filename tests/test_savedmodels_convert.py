@@ -6,42 +6,19 @@ import os
 import pickle
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import released
+from torch_file import write_torch
 
 from keras_nonlocal import VideoResNet
 from savedmodels import convert
 from train import config
 
 SMALL = ["--depth=18", "--blocks=res3_0", "--block=NonLocal", "--num_classes=3"]
-
-
-def write_torch(path, tensors, level="state_dict"):
-    """Write float32 arrays as torch.save does, {level: {name: tensor}, "epoch": 3}, without torch."""
-
-    def plain(value):
-        return pickle.dumps(value, protocol=2)[2:-1]
-
-    def tensor(key, array):
-        storage = b"(" + plain("storage") + b"ctorch\nFloatStorage\n" + plain(key) + plain("cpu")
-        strides = tuple(step // 4 for step in array.strides)
-        return (
-            b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + plain(array.size) + b"tQ" + plain(0)
-            + plain(array.shape) + plain(strides) + plain(False) + b"ccollections\nOrderedDict\n)RtR"
-        )  # fmt: skip
-
-    with zipfile.ZipFile(path, "w") as archive:
-        body = b"\x80\x02}(" + plain("epoch") + plain(3) + plain(level) + b"}("
-        for number, (name, array) in enumerate(tensors.items()):
-            body += plain(name) + tensor(str(number), np.ascontiguousarray(array))
-            archive.writestr(f"archive/data/{number}", array.tobytes())
-        archive.writestr("archive/data.pkl", body + b"uu.")
-        archive.writestr("archive/version", b"3\n")
 
 
 def run(*arguments):
