@@ -104,8 +104,8 @@ PREPARED = {
     "Records": manifest,
     "TFDS": kinetics400,
 }
-# `make test` leaves these out: networks of depth 50, and all figures of four papers.
-LONG = ("Weights that you have", "What a network costs")
+# `make test` leaves these out: networks of depth 50, all figures of four papers, and what README.md has too.
+LONG = ("Weights that you have", "What a network costs", "Data: from a folder of videos to batches")
 
 
 def headings(document):

@@ -33,6 +33,7 @@ def run(*arguments):
     )
 
 
+@pytest.mark.long
 def test_a_torch_file_and_the_flag_file_of_a_run(tmp_path):
     _, _, weights, _ = released.load_model("model_tsm_r50_nl5")
     source, flags, output = (tmp_path / name for name in ("tsm.pth.tar", "run.flags", "out/tsm.weights.h5"))
@@ -51,6 +52,7 @@ def test_a_torch_file_and_the_flag_file_of_a_run(tmp_path):
     assert sorted(os.listdir(tmp_path / "out")) == ["tsm.weights.h5", "tsm.weights.json"]
 
 
+@pytest.mark.long
 def test_a_caffe2_file(tmp_path):
     _, _, weights, _ = released.load_model("model_i3d_r50_nl5_pool1pad0")
     rows = json.loads((released.FIXTURES / "caffe2_blobs_i3d_r50_nl5.json").read_text())["blobs"]

@@ -2,9 +2,11 @@
 
 import re
 
+import pytest
 import small_run
 
 
+@pytest.mark.long
 def test_every_stage_runs_and_the_table_ends_it(tmp_path):
     directory = tmp_path / "demo"
     directory.mkdir()
