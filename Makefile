@@ -9,19 +9,30 @@ BEAM := .venv-beam
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # Compiling takes most of the time of the tests on JAX, and half of that with these. Level 0 gives wrong gradients.
 QUICK_XLA := XLA_FLAGS="--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1"
+# Two processes of pytest; one that has no tests left takes half of what the other still has. TensorFlow keeps much
+# memory after tests of large networks, so the other tests, which start programs beside them, get new processes.
+IN_PARALLEL := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
+NETWORKS := $(wildcard tests/test_benchmarks_*.py tests/test_keras_nonlocal_*.py)
+OTHERS := $(filter-out $(NETWORKS),$(wildcard tests/test_*.py))
 
 define check_python
 @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
   f"Expected Python 3.11 to 3.13. Received {v[0]}.{v[1]}. Try: make PYTHON=python3.11")'
 endef
 
-.PHONY: demo test test-backends test-beam lint bench clean
+.PHONY: demo test test-all test-backends test-beam lint bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m train.demo
 
+# Everything but what is marked `long`; test-all has everything.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(IN_PARALLEL) -m "not long" $(NETWORKS)
+	$(IN_PARALLEL) -m "not long" $(OTHERS)
+
+test-all: $(VENV)/installed
+	$(IN_PARALLEL) $(NETWORKS)
+	$(IN_PARALLEL) $(OTHERS)
 
 test-backends: $(BACKENDS)/installed
 	$(QUICK_XLA) KERAS_BACKEND=jax $(BACKENDS)/bin/python -m pytest tests/test_keras_nonlocal_*.py

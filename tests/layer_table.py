@@ -9,6 +9,7 @@ import oracles
 import oracles_bilinear
 import oracles_channels
 import oracles_compact
+import pytest
 
 from keras_nonlocal import (
     AttentionChain,
@@ -188,3 +189,9 @@ ROWS = {
         smallest=(2, 2),
     ),
 }
+
+_first_rows = {row.layer: name for name, row in reversed(ROWS.items())}
+# For tests that take a second or more: the first row of each layer, and the others marked as long.
+ROWS_OF_EACH_LAYER = [
+    name if name in _first_rows.values() else pytest.param(name, marks=pytest.mark.long) for name in ROWS
+]

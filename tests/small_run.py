@@ -58,7 +58,7 @@ def write_data(directory):
     return {name: reason for name, (reason, _) in bad.items()}
 
 
-def run_python(*arguments, timeout=120):
+def run_python(*arguments, timeout=250):
     """Runs Python from the project's root; returns the finished process."""
     return subprocess.run(
         [sys.executable, *map(str, arguments)],

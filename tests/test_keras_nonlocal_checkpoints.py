@@ -209,7 +209,7 @@ def test_image_weights_in_a_video_network(image_network, tensors, temporal, fram
 
 
 @ONCE
-@pytest.mark.parametrize("temporal", ["i3d_3x1x1", "i3d_3x3x3"])
+@pytest.mark.parametrize("temporal", ["i3d_3x1x1", pytest.param("i3d_3x3x3", marks=pytest.mark.long)])
 def test_image_weights_in_an_inflated_network_with_bottlenecks(temporal):
     _, _, weights, _ = released.load_model("model_tsm_r50")
     frames = 23  # a first kernel of 5 and nine of 3 see 11 to each side
@@ -554,7 +554,9 @@ def test_keras_applications(application, keras_network):
 
 
 @ONCE
-@pytest.mark.parametrize("ending", ["weights.h5", "keras", "h5"])
+@pytest.mark.parametrize(
+    "ending", ["weights.h5", *(pytest.param(name, marks=pytest.mark.long) for name in ("keras", "h5"))]
+)
 def test_files_of_keras_applications(ending, application, keras_network, tmp_path):
     path = tmp_path / f"resnet.{ending}"
     (application.save_weights if ending == "weights.h5" else application.save)(path)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from layer_table import ROWS, make, model_of
+from layer_table import ROWS, ROWS_OF_EACH_LAYER, make, model_of
 from oracles import path_inside
 
 from keras_nonlocal import affinity
@@ -81,6 +81,7 @@ def test_keras_file(row, tmp_path):
     np.testing.assert_array_equal(reloaded(x), model(x))
 
 
+@pytest.mark.parametrize("row", ROWS_OF_EACH_LAYER, indirect=True)
 def test_unknown_sides(row):
     layer, weights, _ = make(row)
     model = model_of(layer, row.shape)
@@ -128,6 +129,7 @@ def test_large_logits_stay_finite(row, policy):
 
 @pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
 @pytest.mark.parametrize("policy", HALF)
+@pytest.mark.parametrize("row", ROWS_OF_EACH_LAYER, indirect=True)
 def test_training_stays_finite(row, policy):
     layer, weights, x = make(row, dtype=policy)
     model = model_of(layer, row.shape)

@@ -3,6 +3,7 @@
 import collections
 import json
 
+import pytest
 import small_run
 from mutations import mutated_videos
 
@@ -72,8 +73,9 @@ print(json.dumps({"weights": weights, "evaluation": before, "clips": count, "tra
 """
 
 
-def test_damaged_videos_go_through_the_pipeline_and_none_is_lost(tmp_path):
-    for name, data in mutated_videos(COUNT, SEED):
+@pytest.mark.parametrize("count", [200, pytest.param(COUNT, marks=pytest.mark.long)])
+def test_damaged_videos_go_through_the_pipeline_and_none_is_lost(count, tmp_path):
+    for name, data in mutated_videos(count, SEED):
         folder = tmp_path / f"class {len(data) % 4}"
         folder.mkdir(exist_ok=True)
         (folder / f"{name}.mp4").write_bytes(data)
@@ -81,10 +83,10 @@ def test_damaged_videos_go_through_the_pipeline_and_none_is_lost(tmp_path):
     assert process.returncode == 0, process.stderr[-2000:]
     found = json.loads(process.stdout.splitlines()[-1])
     account = found["evaluation"]
-    assert (account["videos"], account["never_read"]) == (COUNT, 0)
-    assert account["used"] + account["skipped"] == COUNT == len(found["weights"])
-    assert account["used"] == sum(found["weights"]) > COUNT / 10
+    assert (account["videos"], account["never_read"]) == (count, 0)
+    assert account["used"] + account["skipped"] == count == len(found["weights"])
+    assert account["used"] == sum(found["weights"]) > count / 10
     assert account["skipped"] == sum(account["skipped_reasons"].values()) == len(account["bad"])
     trained = found["training"]
-    assert found["clips"] == COUNT and trained["replaced_clips"] >= trained["skipped"] > COUNT / 10
-    assert trained["used"] + trained["skipped"] + trained["never_read"] == COUNT
+    assert found["clips"] == count and trained["replaced_clips"] >= trained["skipped"] > count / 10
+    assert trained["used"] + trained["skipped"] + trained["never_read"] == count

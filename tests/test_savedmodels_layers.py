@@ -4,12 +4,12 @@ import numpy as np
 import onnxruntime
 import pytest
 import tensorflow as tf
-from layer_table import ROWS, make, model_of
+from layer_table import ROWS, ROWS_OF_EACH_LAYER, make, model_of
 
 from keras_nonlocal import affinity
 
 
-@pytest.fixture(params=ROWS)
+@pytest.fixture(params=ROWS_OF_EACH_LAYER)
 def row(request, monkeypatch):
     # So few that most attention maps take several tiles; the released numbers are checked with one.
     monkeypatch.setattr(affinity, "LOGITS_PER_TILE", 100)

@@ -7,7 +7,6 @@ import pickle
 import re
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import keras
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import released
 from absl import flags
+from torch_file import write_torch
 
 from keras_nonlocal import VideoResNet
 from train import convert
@@ -22,29 +22,6 @@ from train.config import Config, define_flags
 from train.network import build_network
 
 SMALL = ["--depth=18", "--blocks=res3_0", "--block=NonLocal", "--num_classes=3"]
-
-
-def write_torch(path, tensors, level="state_dict"):
-    """Writes float32 arrays as torch.save does, {level: {name: tensor}, "epoch": 3}, without torch."""
-
-    def plain(value):
-        return pickle.dumps(value, protocol=2)[2:-1]
-
-    def tensor(key, array):
-        storage = b"(" + plain("storage") + b"ctorch\nFloatStorage\n" + plain(key) + plain("cpu")
-        strides = tuple(step // 4 for step in array.strides)
-        return (
-            b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + plain(array.size) + b"tQ" + plain(0)
-            + plain(array.shape) + plain(strides) + plain(False) + b"ccollections\nOrderedDict\n)RtR"
-        )  # fmt: skip
-
-    with zipfile.ZipFile(path, "w") as archive:
-        body = b"\x80\x02}(" + plain("epoch") + plain(3) + plain(level) + b"}("
-        for number, (name, array) in enumerate(tensors.items()):
-            body += plain(name) + tensor(str(number), np.ascontiguousarray(array))
-            archive.writestr(f"archive/data/{number}", array.tobytes())
-        archive.writestr("archive/data.pkl", body + b"uu.")
-        archive.writestr("archive/version", b"3\n")
 
 
 def run(*arguments):
@@ -76,6 +53,7 @@ def described_network(path):
     return build_network(Config(**values), classes, images), described
 
 
+@pytest.mark.long
 def test_a_torch_file_and_the_flag_file_of_a_run(tmp_path):
     _, _, weights, _ = released.load_model("model_tsm_r50_nl5")
     source, flagfile, output = (
@@ -96,6 +74,7 @@ def test_a_torch_file_and_the_flag_file_of_a_run(tmp_path):
     assert sorted(os.listdir(tmp_path / "out")) == ["tsm.weights.h5", "tsm.weights.json"]
 
 
+@pytest.mark.long
 def test_a_caffe2_file(tmp_path):
     _, _, weights, _ = released.load_model("model_i3d_r50_nl5_pool1pad0")
     rows = json.loads((released.FIXTURES / "caffe2_blobs_i3d_r50_nl5.json").read_text())["blobs"]

@@ -1,10 +1,16 @@
 """The demo from end to end, on less data and for one epoch."""
 
+import json
 import re
+from types import SimpleNamespace
 
+import pytest
 import small_run
 
+from train import demo
 
+
+@pytest.mark.long
 def test_every_stage_runs_and_the_table_ends_it(tmp_path):
     directory = tmp_path / "demo"
     directory.mkdir()
@@ -24,6 +30,28 @@ def test_every_stage_runs_and_the_table_ends_it(tmp_path):
         assert str(directory / artefact) in process.stdout and (directory / artefact).exists()
     assert not (directory / "leftover").exists()
     assert not re.search(r"^[IWE]\d{4} ", process.stderr, re.M)
+
+
+def test_the_table_ends_stages_that_only_pretend_to_run(tmp_path, monkeypatch, capsys):
+    directory, programs = tmp_path / "demo", []
+
+    def run(arguments):
+        programs.append(arguments[0])
+        (directory / "run").mkdir(parents=True, exist_ok=True)
+        results = {"top1": 0.5, "top5": 1.0, "clips": 3, "crops": 3, "seconds_per_video": 0.1}
+        (directory / "run" / "results.json").write_text(json.dumps(results))
+
+    monkeypatch.setattr(demo, "_run", run)
+    flags = SimpleNamespace(directory=str(directory), videos=32)
+    monkeypatch.setattr(demo, "flags", SimpleNamespace(FLAGS=flags))
+    demo.main(["demo"])
+    assert programs == [
+        *("pipelines.synthetic", "train.kinetics", "savedmodels.export"),
+        *("pipelines.synthetic", "train.predict"),
+    ]
+    printed = capsys.readouterr().out
+    assert re.search(r"^top-1 +50\.0%", printed, re.M) and re.search(r"^in all +\d+\.\d s$", printed, re.M)
+    assert printed.count("\033[1m") == len(programs)
 
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path):
