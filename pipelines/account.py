@@ -122,7 +122,17 @@ class Account:
             # File names need not be UTF-8.
             open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
-            csv.writer(file).writerows([("path", "reason"), *self.reasons().items()])
+            rows = [("path", "reason"), *self.reasons().items()]
+            csv.writer(file).writerows([tuple(map(_writable, row)) for row in rows])
+
+
+def _writable(text):
+    """Returns a text that can be written: halves of characters, which no file's name has, are escaped."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
 
 
 def _warn(bad):

@@ -22,6 +22,15 @@ def filled(bad, num_videos, max_bad_fraction=1.0):
     return Account(manifest(num_videos, unusable), max_bad_fraction)
 
 
+def test_names_that_no_file_has_are_escaped(tmp_path):
+    account = Account(manifest(3))
+    account.add(0, BadVideo("half \ud800.mp4", "no such file"))
+    account.add(1, BadVideo("byte \udcff.mp4", "no such file"))
+    account.write(tmp_path / "bad.csv")
+    written = (tmp_path / "bad.csv").read_bytes()
+    assert b"half \\ud800.mp4,no such file" in written and b"byte \xff.mp4,no such file" in written
+
+
 def test_a_row_that_could_be_read_again_is_no_longer_bad():
     account = Account(manifest(3))
     account.add(1, BadVideo("v1.mp4", "no such file"))

@@ -3,6 +3,7 @@
 import errno
 import os
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -369,6 +370,35 @@ def test_a_cover_is_no_video(tmp_path):
     for read in (inspect, lambda path: decode_frames(path, [0])):
         with pytest.raises(BadVideo, match="no video stream, only audio, attached pictures"):
             read(song)
+
+
+def test_what_ffmpeg_mends_and_reports_is_damage(tmp_path):
+    for name, words in (
+        ("truncated_39_of_75.webm", "ended prematurely"),
+        ("damaged_1_byte_27_of_50.webm", "EBML"),
+    ):
+        with pytest.raises(BadVideo, match=f"damaged or truncated: matroska,webm: .*{words}"):
+            inspect(CASES / name)
+    whole = Path(ramp_videos.write(tmp_path / "v.mkv", 40, options={"g": "10"})).read_bytes()
+    for fraction in (0.5, 0.7, 0.9, 0.99):
+        with pytest.raises(BadVideo, match="damaged or truncated"):
+            inspect(whole[: int(fraction * len(whole))])
+    assert inspect(whole).frames == 40
+
+
+def test_threads_hear_of_their_own_files_alone(tmp_path):
+    whole = Path(ramp_videos.write(tmp_path / "v.mkv", 40, options={"g": "10"})).read_bytes()
+    cut = whole[: len(whole) // 2]
+
+    def is_bad(data):
+        try:
+            inspect(data)
+        except BadVideo:
+            return True
+        return False
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(is_bad, [whole, cut] * 20)) == [False, True] * 20
 
 
 def test_rounded_times_lose_no_frame_at_the_files_own_rate():

@@ -246,3 +246,13 @@ def test_the_bar_counts_the_bad_files(files, capsys):
     assert "10/10" in capsys.readouterr().err.rpartition("\r")[2]
     check_manifest(files, Decoder(), recheck=True)
     assert "bad=2" in capsys.readouterr().err.rpartition("\r")[2]
+
+
+def test_a_name_that_no_file_has_is_one_bad_row(files):
+    text = Path(files).read_text()
+    Path(files).write_text(text + '{"path": "\\ud800.mp4", "labels": ["yoga"]}\n')
+    manifest = check_manifest(files, Decoder())
+    *others, last = manifest.videos
+    assert last.check == bad("", "no file can have this name")
+    assert sum(video.check.status == "ok" for video in others) == 8
+    assert len(read_manifest(files).unusable) == 3

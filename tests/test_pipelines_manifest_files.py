@@ -236,6 +236,8 @@ def test_no_usable_video_is_an_error_that_names_the_first(tmp_path):
         ('{"path": "a.mp4", "labels": [], "check": {"status": "fine"}}', "ok or bad"),
         ('{"path": "a.mp4", "labels": [], "check": {"status": "ok", "frames": NaN}}', "a number in"),
         ('{"path": "a.mp4", "labels": [], "check": {"status": "ok", "frames": "3"}}', "`frames`"),
+        ('{"path": "a.mp4", "labels": [], "check": {"status": "ok", "frames": null}}', "`frames`"),
+        ('{"path": "a.mp4", "labels": [], "check": {"status": "ok", "reason": null}}', "`reason`"),
         ('{"path": "a.mp4", "labels": [], "check": {"status": "ok", "codec": 3}}', "`codec`"),
         (HEADER, "a `path`|no fields but"),
     ],

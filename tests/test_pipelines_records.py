@@ -419,6 +419,33 @@ def test_a_damaged_index_is_refused(levels, tmp_path):
     assert len(open_records(tmp_path)) == 9
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header, shard: header.pop("classes"),
+        lambda header, shard: header.pop("settings"),
+        lambda header, shard: header.update(mirrored=[0, 1, 7]),
+        lambda header, shard: shard.pop("records"),
+        lambda header, shard: shard["records"].pop("length"),
+        lambda header, shard: shard["records"].update(labels=[0, 0, -1]),
+        lambda header, shard: shard["records"].update(labels=[0, 0, 10**6]),
+        lambda header, shard: shard["records"].update(labels=[0, 0, [[3, None, None]]]),
+        lambda header, shard: shard["records"].update(frames=[4, 4, 0]),
+        lambda header, shard: shard["records"].update(path=["a", "b"]),
+        lambda header, shard: shard.update(unusable=[["path alone"]]),
+    ],
+)
+def test_an_index_that_lacks_something_is_damaged(levels, tmp_path, change):
+    """Its SHA-256 is right: someone wrote it so."""
+    path = tmp_path / INDEX
+    *lines, _ = map(json.loads, path.read_text().splitlines())
+    change(lines[0], lines[1])
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    path.write_text(text + json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest()}) + "\n")
+    with pytest.raises(ValueError, match=r"Expected the index .*Received a damaged one: .*Try"):
+        open_records(tmp_path)
+
+
 def test_records_of_nothing_but_bad_videos_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"Expected records in .*not one video.*Try: .*index\.jsonl"):
         write(tmp_path, [[Video(str(tmp_path / "gone.mp4"), ())]])

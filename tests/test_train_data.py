@@ -12,7 +12,7 @@ from pipelines import synthetic
 from pipelines.account import Account
 from pipelines.decoding.decode import decode_frames
 from pipelines.decoding.isolation import IsolatedDecoder
-from pipelines.manifest import Label, Manifest, Video, read_manifest, write_manifest
+from pipelines.manifest import Check, Label, Manifest, Video, read_manifest, write_manifest
 from pipelines.manifest.annotations import read_kinetics
 from pipelines.order import Schedule
 from pipelines.records.source import Records
@@ -170,6 +170,33 @@ def test_flags_that_do_not_go_with_the_data_are_refused(prepared):
     opened = data.open_data(config(prepared, **records))
     assert opened.schedule.steps_per_epoch == 2 and len(opened.classes) == 8
     opened.close()
+
+
+def test_validation_on_the_training_videos_is_refused_or_said_loudly(prepared, caplog):
+    for names in (("all.jsonl", "all.jsonl"), ("all.jsonl", "all.jsonl#val"), ("records", "all.jsonl#train")):
+        run = config(prepared, train_annotations=names[0], val_annotations=names[1])
+        with pytest.raises(ValueError, match=r"that training does not show.*Received .*Try: .*FILE#train"):
+            data.open_data(run)
+    rows = read_manifest(prepared / "all.jsonl")
+    copy = next(video for video in rows.videos if video.split == "train")._replace(split="val")
+    open_both(prepared, dataclasses.replace(rows, videos=(*rows.videos, copy)))
+    assert "1 OF 9 VALIDATION VIDEOS ARE TRAINING VIDEOS TOO" in caplog.text
+
+
+def test_equal_contents_on_both_sides_are_said(prepared, caplog):
+    rows = read_manifest(prepared / "all.jsonl")
+    check = Check("a" * 64, 30, 25.0, 64, 64, "h264", "ok")
+    first = [next(v for v in rows.videos if v.split == split) for split in ("train", "val")]
+    videos = tuple(v._replace(check=check) if v in first else v for v in rows.videos)
+    open_both(prepared, dataclasses.replace(rows, videos=videos))
+    assert "1 OF 8 VALIDATION VIDEOS" in caplog.text
+
+
+def open_both(directory, manifest):
+    """Opens a manifest's splits for a run."""
+    write_manifest(directory / "both.jsonl", manifest)
+    splits = {"train_annotations": "both.jsonl#train", "val_annotations": "both.jsonl#val"}
+    data.open_data(config(directory, **splits)).close()
 
 
 def test_a_service_is_refused_for_files(prepared):

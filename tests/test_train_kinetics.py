@@ -19,6 +19,7 @@ def test_run_writes_what_it_promises(finished_run):
     written = {path.name for path in finished_run.workdir.iterdir()}
     assert written == {
         "run.flags",
+        "run.lock",
         "tensorboard",
         "bad_videos_train.csv",
         "bad_videos_val.csv",
@@ -50,13 +51,15 @@ def test_bad_videos_are_named_with_their_reason_and_counted(finished_run):
 def test_the_account_of_the_data_adds_up(finished_run):
     accounts = json.loads((finished_run.workdir / "results.json").read_text())["data"]
     train, val = accounts["train"], accounts["val"]
-    assert (train["videos"], train["used"], train["never_read"]) == (31, 25, 0)
+    # Each epoch leaves out what fills no batch.
+    assert train["videos"] == 31 and train["used"] + train["never_read"] == 25 and train["used"] > 20
     assert sum(train["skipped_reasons"].values()) == train["skipped"] == 6
     assert train["replaced_clips"] > 0
     assert (val["videos"], val["used"], val["skipped"], val["never_read"]) == (9, 8, 1, 0)
     manifest = read_kinetics(finished_run.data, "train.csv")
     assert train["manifest"] == manifest.fingerprint() != val["manifest"]
-    line = rf"^train: 25 of 31 .* 0 never read, 6 skipped; \d x .*; manifest {manifest.fingerprint()[:12]}$"
+    counts = rf"{train['used']} of 31 .* {train['never_read']} never read, 6 skipped"
+    line = rf"^train: {counts}; \d x .*; manifest {manifest.fingerprint()[:12]}$"
     assert re.search(line, finished_run.stdout, re.M)
 
 
@@ -125,7 +128,9 @@ def test_a_diverging_run_says_so_and_writes_no_model(finished_run, tmp_path):
     process = small_run.train(finished_run.data, tmp_path / "run", learning_rate=1e30, clip_norm=1e30)
     assert process.returncode == 1
     assert re.search(
-        r"^error: Expected a finite loss.*Received nan.*Try: a --learning_rate below", process.stderr, re.M
+        r"^error: Expected finite losses and weights. Received loss nan.*Try: a --learning_rate below",
+        process.stderr,
+        re.M,
     )
     assert not (tmp_path / "run" / "model.keras").exists()
 
@@ -149,17 +154,21 @@ def test_a_run_starts_from_weights(finished_run, tmp_path):
     np.testing.assert_array_equal(ended.get_layer("fc").kernel, trained.get_layer("fc").kernel)
 
 
-def test_an_interrupt_ends_the_run_at_once(finished_run, tmp_path):
+def test_a_run_is_alone_in_its_workdir_and_an_interrupt_ends_it_at_once(finished_run, tmp_path):
     arguments = small_run.train_arguments(finished_run.data, tmp_path / "run", epochs=1000)
     with small_run.start_module("train.kinetics", *arguments) as process:
         while b"Epoch 2/" not in process.stdout.readline():
             assert process.poll() is None
+        second = small_run.train(finished_run.data, tmp_path / "run", epochs=1000)
+        assert second.returncode == 1
+        assert second.stderr.splitlines()[-1].startswith("error: Expected to be alone in ")
         process.send_signal(signal.SIGINT)
         try:
-            process.communicate(timeout=60)
+            said = process.communicate(timeout=60)[0].decode()
         finally:
             process.kill()
-        assert process.returncode != 0
+        assert process.returncode == 130
+        assert "stopped; the same command starts the run" in said and "Traceback" not in said
 
 
 TWO_DEVICES = """

@@ -39,6 +39,15 @@ def test_bad_files_are_named(finished_run, tmp_path, content, reason):
         predict(video, finished_run.workdir)
 
 
+def test_two_videos_and_stray_words_are_refused(finished_run):
+    for arguments, words in (
+        (["--video=a.mp4", "--video=b.mp4"], "error: Expected one --video. Received 2: a.mp4, b.mp4. Try"),
+        (["--video=a.mp4", "b.mp4"], "error: Expected nothing but flags. Received 'b.mp4'. Try"),
+    ):
+        process = small_run.run_module("train.predict", *arguments, f"--workdir={finished_run.workdir}")
+        assert process.returncode == 1 and process.stderr.splitlines()[-1].startswith(words)
+
+
 def test_workdir_without_a_run(tmp_path):
     process = small_run.run_module("train.predict", "--video=x.mp4", f"--workdir={tmp_path}")
     assert process.returncode == 1

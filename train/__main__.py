@@ -30,6 +30,9 @@ def main(argv, flag_values=flags.FLAGS):
         results = train_and_evaluate(run, data)
     except (NetworkError, TooManyBadVideos, OSError, FloatingPointError) as error:
         sys.exit(f"error: {in_flags(error)}")
+    except KeyboardInterrupt:
+        print(f"stopped; the same command starts the run in {run.workdir} again", file=sys.stderr)
+        sys.exit(130)
     print(
         f"top-1 {results['top1']:.1%}, top-5 {results['top5']:.1%} on {results['videos']} videos, "
         f"{results['clips']} clips x {results['crops']} crops, {results['seconds_per_video']:.3f} s per video"

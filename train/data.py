@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import logging
 import os
 import socket
 
@@ -20,6 +21,8 @@ from pipelines.manifest.annotations import read_kinetics
 from pipelines.order import Schedule
 from pipelines.records.source import is_records, open_records
 from pipelines.video_files import VideoFiles
+
+_logger = logging.getLogger(__name__)
 
 # The name of a training crop -> function (config) -> function (frames, seed) -> clip.
 CROPS = {
@@ -80,6 +83,7 @@ def open_data(config):
         decode = stack.enter_context(decoder(config))
         train = open_split(config, config.train_annotations, decode)
         val = open_split(config, config.val_annotations, decode, train.manifest.classes)
+        _check_apart(train.manifest, val.manifest)
         schedule = Schedule(
             len(train.manifest), config.batch_size, config.epochs, config.seed, config.repeats
         )
@@ -142,6 +146,30 @@ def _check_split(source, path, config, classes):
         raise ValueError(
             f"Expected --fps={source.fps:g}, with which the records in {path} were prepared. "
             f"Received --fps={config.fps:g}. Try: --fps={source.fps:g}, or prepare the records again."
+        )
+
+
+def _check_apart(train, val):
+    """Raises ValueError if training shows all validation videos, and warns if it shows some of them."""
+    shown = {(video.path, video.start, video.end) for video in train.videos}
+    contents = {video.check.sha256 for video in train.videos if video.check} - {""}
+    both = [
+        video
+        for video in val.videos
+        if (video.path, video.start, video.end) in shown or (video.check and video.check.sha256 in contents)
+    ]
+    if len(both) == len(val):
+        raise ValueError(
+            f"Expected validation videos that training does not show. Received {len(both)} videos, each of "
+            f"which is a training video too, such as {both[0].path}. Try: a split for each, as in "
+            "--train_annotations=FILE#train --val_annotations=FILE#val."
+        )
+    if both:
+        _logger.warning(
+            "%d OF %d VALIDATION VIDEOS ARE TRAINING VIDEOS TOO, such as %s: the results will be too good.",
+            len(both),
+            len(val),
+            both[0].path,
         )
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import fcntl
 import json
 import os
 import re
@@ -43,13 +44,14 @@ def train_and_evaluate(config, data, strategy=None):
             score did, and `results.json` is not written.
         TooManyBadVideos: More than `config.max_bad_fraction` of the videos cannot be read.
     """
-    with contextlib.closing(data):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.closing(data))
         keras.utils.set_random_seed(config.seed)
         keras.config.set_dtype_policy(config.dtype_policy)
         strategy = strategy or tf.distribute.MirroredStrategy()
         with strategy.scope():
             model = build_model(config, data)
-        claim_workdir(config)
+        stack.enter_context(claim_workdir(config))
         write_accounts(config, data.accounts)
         check_accounts(data.accounts)
         print(
@@ -82,9 +84,31 @@ def train_and_evaluate(config, data, strategy=None):
 def claim_workdir(config):
     """Writes `run.flags`, or accepts a workdir that holds the same configuration already.
 
+    Returns:
+        The lock of the workdir, to be closed at the run's end.
+
     Raises:
-        FileExistsError: The workdir holds a run of another configuration, which is left alone.
+        FileExistsError: The workdir holds a run of another configuration, which is left alone, or one that
+            is under way.
     """
+    os.makedirs(config.workdir, exist_ok=True)
+    lock = open(os.path.join(config.workdir, "run.lock"), "a")  # noqa: SIM115 - the caller closes it.
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _claim(config)
+    except BlockingIOError:
+        lock.close()
+        raise FileExistsError(
+            f"Expected to be alone in {config.workdir}. Received a run.lock that another run holds. "
+            "Try: wait for that run, or another --workdir."
+        ) from None
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+def _claim(config):
     path, text = os.path.join(config.workdir, "run.flags"), config.to_flags()
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
@@ -97,7 +121,6 @@ def claim_workdir(config):
                 f"Expected {config.workdir} to be new or to hold this configuration. Received a run with "
                 "other flags (- there, + here):\n  " + "\n  ".join(changes) + "\nTry: another --workdir."
             )
-    os.makedirs(config.workdir, exist_ok=True)
     _write(path, text)
 
 

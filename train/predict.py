@@ -18,7 +18,7 @@ from pipelines.dataset import video_views
 from pipelines.dataset.clip_format import normalise
 from pipelines.manifest import Manifest, Video
 from pipelines.video_files import VideoFiles
-from train.config import read_config
+from train.config import read_config, refuse_words
 from train.data import decoder, samplers, test_format
 
 _BAR_WIDTH = 30
@@ -85,16 +85,24 @@ def bars(ranking, top):
 
 def main(argv):
     """Prints the ranking of the classes, or ends with the reason why there is none."""
-    del argv
     try:
-        ranking = predict(flags.FLAGS.video, flags.FLAGS.workdir)
+        refuse_words(argv)
+        ranking = predict(_only(flags.FLAGS.video), flags.FLAGS.workdir)
     except (BadVideo, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(bars(ranking, flags.FLAGS.top))
 
 
+def _only(videos):
+    if len(videos) > 1:
+        raise ValueError(
+            f"Expected one --video. Received {len(videos)}: {', '.join(videos)}. Try: a command for each."
+        )
+    return videos[0]
+
+
 if __name__ == "__main__":
-    flags.DEFINE_string("video", None, "the video file", required=True)
+    flags.DEFINE_multi_string("video", None, "the video file", required=True)
     flags.DEFINE_string("workdir", "runs/demo/run", "directory of a finished run")
     flags.DEFINE_integer("top", 5, "how many classes to print", lower_bound=1)
     app.run(main)

@@ -20,8 +20,8 @@ def print_count(model, input_shape=None):
 
 def main(argv):
     """Prints the network that the flags describe, or ends with the reason why they describe none."""
-    del argv
     try:
+        config.refuse_words(argv)
         run = config.config_from_flags(flags.FLAGS, needed=())
         network = build_network(dataclasses.replace(run, weights=""), flags.FLAGS.num_classes)
     except ValueError as error:

@@ -20,6 +20,7 @@ import numpy as np
 
 from pipelines.bad_video import BadVideo, Unusable
 from pipelines.decoding import containers, images
+from pipelines.decoding.complaints import complaints
 from pipelines.decoding.containers import IndexIsWrong, Limits, check
 
 _OURS = (errno.EMFILE, errno.ENFILE)  # Too many files are open, for which no file is to blame.
@@ -106,7 +107,8 @@ def inspect(source, limits=Limits(), folder_fps=12):  # noqa: B008
         `Facts`.
 
     Raises:
-        BadVideo: As in `decode_frames`, wherever in the file the damage is.
+        BadVideo: As `decode_frames`, wherever in the file the damage is; also for damage that FFmpeg passes
+            over and reports, such as a file that was cut off.
     """
 
     check_folder_fps(folder_fps)
@@ -118,7 +120,11 @@ def inspect(source, limits=Limits(), folder_fps=12):  # noqa: B008
         fps = (count - 1) / video.seconds[-1] if count > 1 else 0.0
         return Facts(count, float(fps), *sizes, video.codec)
 
-    return _read(source, measure, limits, folder_fps)
+    with complaints() as said:
+        facts = _read(source, measure, limits, folder_fps)
+    if said:
+        raise BadVideo(source_name(source), f"damaged or truncated: {said[0]}")
+    return facts
 
 
 def _read(source, use, limits, folder_fps):

@@ -110,6 +110,8 @@ def _examine(path, decoder, known):
         if path in known and known[path][0] == stamp:
             return path, *known[path]
         digest = _sha256(path, [file for file, _ in files])
+    except UnicodeEncodeError:
+        return path, stamp, _bad_check(digest, "no file can have this name")
     except OSError as error:
         return path, stamp, _bad_check(digest, error.strerror or str(error))
     except BadVideo as bad:

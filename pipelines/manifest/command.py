@@ -6,6 +6,7 @@ python -m pipelines.manifest summary --manifest=M.jsonl
 """
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import sys
@@ -19,6 +20,8 @@ from pipelines.manifest.summary import summary
 def main(arguments=None):
     """Parses the command line and runs one of the commands; returns the exit status."""
     options = _parser(arguments).parse_args(arguments)
+    with contextlib.suppress(AttributeError):  # A test's output cannot be set up, and need not be.
+        sys.stdout.reconfigure(errors="backslashreplace")  # Names of files need not be text.
     try:
         return options.run(options)
     except (ValueError, OSError) as error:

@@ -141,7 +141,7 @@ class Listings(dict):
                 found = {entry.name: entry.is_dir() for entry in entries if entry.is_dir() or entry.is_file()}
         except PermissionError:
             raise
-        except OSError:  # There is no such folder, or its name is not possible.
+        except (OSError, UnicodeEncodeError):  # There is no such folder, or its name is not possible.
             found = {}
         self[folder] = found
         return found

@@ -206,7 +206,7 @@ def _check(fields):
     values = dict(fields)
     for name, blank in _BLANK_CHECK.items():
         value = fields.get(name, blank)
-        if isinstance(blank, str) != isinstance(value, str):
+        if value is None or isinstance(blank, str) != isinstance(value, str):
             raise Malformed(f"a check's `{name}` like {blank!r}", value)
         values[name] = value if isinstance(blank, str) else type(blank)(_number(value))
     return Check(**values)

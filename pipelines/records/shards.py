@@ -162,9 +162,27 @@ def read_index(directory):
         header, *shards = map(json.loads, body.splitlines())
         if header.pop(_VERSION) != 1:
             raise ValueError("another version than 1")
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        _check_index(header, shards)
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
         raise _damaged(path, error) from None
     return header, shards
+
+
+def _check_index(header, shards):
+    """Raises ValueError, TypeError, KeyError or IndexError unless the index has all that is read of it."""
+    classes = range(len(header["classes"]))
+    for partner in header["mirrored"]:
+        classes[partner]
+    bool(header["directional"]), header["settings"]["fps"], dict(header["unusable"])
+    for shard in shards:
+        shard["name"], shard["bytes"], shard["sha256"], dict(shard["unusable"])
+        columns = [shard["records"][name] for name in COLUMNS]
+        for _, labels, _, _, _, frames, length in zip(*columns, strict=True):
+            for label in [labels] if isinstance(labels, int) else [label for label, _, _ in labels]:
+                if label not in classes:
+                    raise ValueError(f"class {label} of {len(classes)}")
+            if min(frames, length) < 1:
+                raise ValueError(f"a record of {frames} frames and {length} bytes")
 
 
 def difference(path, line):

@@ -1,0 +1,36 @@
+"""What FFmpeg reports of a file while it goes on: the errors that `ffmpeg -v error` prints."""
+
+import contextlib
+import threading
+
+import av.logging
+
+# Two files can give the same report.
+av.logging.set_skip_repeated(False)
+
+_lock = threading.Lock()
+_listeners = [0]
+
+
+@contextlib.contextmanager
+def complaints():
+    """Yields a list; after the block it holds the errors that FFmpeg reported in this thread, in words.
+
+    FFmpeg reports to Python only while someone listens, since each report takes Python's lock.
+    """
+    said = []
+    _listen(1)
+    try:
+        with av.logging.Capture(True) as reports:
+            yield said
+    finally:
+        _listen(-1)
+        for level, context, text in reports:
+            if level <= av.logging.ERROR:
+                said.append(f"{context}: {' '.join(text.split())}")
+
+
+def _listen(change):
+    with _lock:
+        _listeners[0] += change
+        av.logging.set_level(av.logging.ERROR if _listeners[0] else None)
