@@ -52,7 +52,12 @@ def base_figures(table_number):
 @pytest.mark.parametrize(
     ("table_number", "line"),
     [
-        pytest.param(number, line, id=f"{table.title.split(',')[0]}: {line.name}")
+        pytest.param(
+            number,
+            line,
+            id=f"{table.title.split(',')[0]}: {line.name}",
+            marks=() if line in table.rows[:2] else pytest.mark.long,
+        )
         for number, table in enumerate(papers.TABLES)
         for line in table.rows
     ],
