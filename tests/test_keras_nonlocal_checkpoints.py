@@ -461,7 +461,7 @@ REFUSED = {
         r"NaN or infinity in layer4.0.bn1.weight. Try",
     ),
     "infinity": (with_value("bn1.bias", np.full(64, 1e300)), "NaN or infinity in bn1.bias. Try"),
-    "text": (with_value("bn1.bias", ["a"] * 64), r"bn1.bias \[64\] for stem_norm/beta \[64\]. Try"),
+    "text": (with_value("bn1.bias", ["a"] * 64), r"bn1.bias list for stem_norm/beta \[64\]. Try"),
     "another format": (
         lambda tensors: renamed(tensors, *TO_TSM),
         "Try: format='rnl' or 'tsm', which knows 102 of the 102 names",

@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_nonlocal.architecture import DEPTHS, STAGE_NAMES
 from keras_nonlocal.checkpoints.names import Format
+from keras_nonlocal.checkpoints.plain import visible
 from keras_nonlocal.checkpoints.reading import CheckpointError
 
 _EXCESS_EPSILON = 1.001e-5 - 1e-5
@@ -43,7 +44,7 @@ def _read(path, shapes):
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"Expected a file of keras.applications.ResNet{depth} with the same classes in {path!r}. "
-            f"Received one that Keras refuses: {' '.join(str(error).split())[:300]}. "
+            f"Received one that Keras refuses: {visible(' '.join(str(error).split()))}. "
             "Try: ignore_head=True for other classes, or the depth of the file."
         ) from None
     arrays = {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.weights}
