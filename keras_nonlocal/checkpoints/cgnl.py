@@ -16,7 +16,9 @@ def _places(names):
     """Returns the residual block of each member of a stage; a block belongs to the one before it."""
     members = {found for name in names for found in re.findall(r"\b(layer[1-4])\.(\d{1,3})\.", name)}
     blocks = {found for name in names for found in re.findall(r"\b(layer[1-4])\.(\d{1,3})\.z\.", name)}
-    places = {stage: sorted(int(place) for there, place in blocks if there == stage) for stage in TORCH_STAGES}
+    places = {
+        stage: sorted(int(place) for there, place in blocks if there == stage) for stage in TORCH_STAGES
+    }
     words = {}
     for stage, index in members:
         before = bisect.bisect_right(places[stage], int(index))
