@@ -69,6 +69,9 @@ def freeze(directory, output):
 def _frozen(signature):
     """Returns a signature with constants for variables, and how many convolutions were rewritten."""
     constant = convert_variables_to_constants_v2(signature)
+    kinds = {op.type for op in constant.graph.get_operations() for y in op.outputs if y.dtype == tf.resource}
+    if kinds:  # such as tables, which would be written without what is in them
+        raise ValueError(f"state besides its variables: {', '.join(sorted(kinds))}")
     with constant.graph.as_default():
         replacements = _replacements(constant.graph)
     graph_def = constant.graph.as_graph_def()

@@ -21,10 +21,10 @@ def one_line(path, expected, remedy):
         remedy: What to try, without its full stop.
 
     Example:
-        >>> with one_line("runs/x", "a sound SavedModel", "writing it again"):
+        >>> with one_line("runs/x", "a sound SavedModel", "exporting"):
         ...     {}["two\\nlines"]
         Traceback (most recent call last):
-        ValueError: Expected a sound SavedModel in 'runs/x'. Received KeyError: 'two\\nlines'. Try: writing it again.
+        ValueError: Expected a sound SavedModel in 'runs/x'. Received KeyError: 'two\\nlines'. Try: exporting.
     """
     try:
         yield

@@ -9,7 +9,6 @@ import json
 import os
 import pickle
 import socket
-import struct
 import subprocess
 import sys
 import zipfile
@@ -80,7 +79,7 @@ def integers(count=60_000):
 
 
 _RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\n"
-_MANY = b"(" + b"N" * 400_000 + b"t"
+_TUPLE = b"(" + b"N" * 400_000 + b"tq\x00(" + _RECONSTRUCT  # of 400,000, in the memo
 PICKLES = {
     "lists": sharing(b"", b"", b"l"),
     "tuples": sharing(b"", b"", b"t"),
@@ -97,8 +96,8 @@ PICKLES = {
     "long_names": b"}(" + b"".join(opcodes(f"layer1.{n}." + "1" * 10_000) + b"N" for n in range(500)) + b"u.",
     "many_dicts": b"(" + b"}" * 8_000_000 + b"l.",
     "many_arrays": b"(" + _RECONSTRUCT + b"q\x00)q\x01" + b"h\x00h\x01R" * 2_000_000 + b"l.",
-    "one_tuple_for_many_calls": _MANY + b"q\x00(" + _RECONSTRUCT + b"q\x01" + b"h\x01h\x00R" * 100_000 + b"t.",
-    "one_tuple_for_many_states": _MANY + b"q\x00(" + _RECONSTRUCT + b"q\x01)q\x02" + b"h\x01h\x02Rh\x00b" * 3000 + b"t.",
+    "one_tuple_for_many_calls": _TUPLE + b"q\x01" + b"h\x01h\x00R" * 100_000 + b"t.",
+    "one_tuple_for_many_states": _TUPLE + b"q\x01)q\x02" + b"h\x01h\x02Rh\x00b" * 3000 + b"t.",
     "same_hash": b"}(" + b"".join(opcodes(n) + b"N" for n in integers()) + b"u.",
     "same_hash_of_memo": b"}" + b"".join(b"p%d\n" % n for n in integers()) + opcodes("x") + b"Ns.",
     "device": opcodes("a" * 10**6) + b"q\x00ctorch\ndevice\n(" + b"h\x00" * 2000 + b"tR.",
@@ -170,8 +169,8 @@ def files_of_keras(folder):
             file.attrs["layer_names"] = [b"conv1_conv"]
             group = file.create_group("conv1_conv")
             group.attrs["weight_names"] = [b"kernel:0"]
-            group.create_dataset("kernel:0", (2**30,), "float32")
-            file.create_dataset("layers/conv2d/vars/0", (2**30,), "float32")
+            group.create_dataset("kernel:0", (2**31,), "float32")
+            file.create_dataset("layers/conv2d/vars/0", (2**31,), "float32")
     with zipfile.ZipFile(folder / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("config.json", "{}")
         archive.writestr("model.weights.h5", bytes(2 * 10**9))

@@ -10,9 +10,9 @@ import tensorflow as tf
 from keras import layers
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+import savedmodels.export
 from keras_nonlocal import NonLocal, RegionNonLocal, TemporalShift
 from keras_nonlocal.frame_wise import FrameWise
-import savedmodels.export
 from savedmodels.freeze import freeze, main
 from savedmodels.signatures import classify
 
@@ -259,7 +259,7 @@ class Foreign(tf.Module):
 
 
 @pytest.mark.parametrize("name", ["look_up", "count"])
-def test_a_foreign_savedmodel_is_frozen_or_ends_in_one_line(name, tmp_path, capfd):
+def test_a_savedmodel_with_a_state_ends_in_one_line(name, tmp_path, capfd):
     module = Foreign()
     signature = getattr(module, name)
     tf.saved_model.save(module, str(tmp_path / "foreign"), signatures={"serving_default": signature})

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from keras_nonlocal.checkpoints.plain import CheckpointError, brief, fill
 
-
 # A byte of a file may ask for a dict, and five bytes for a tensor, so their total is limited.
 _MAX_OPCODES = 1_000_000
 _MAX_ARGUMENTS = 20  # the same long tuple could be passed again and again
