@@ -1,10 +1,12 @@
 """Writes a trained model as a SavedModel and proves that it gives the same answers without Keras.
 
 python -m savedmodels.export --workdir=RUN [--output=DIR]
+
+A model.keras names the layers that it is made of, and the SavedModel is a program: loading either one runs
+what is in it. Export only runs that you trust.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -15,6 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 import keras_nonlocal  # noqa: F401 - registers the layers by which model.keras is read.
+from keras_nonlocal.checkpoints.plain import visible
+from savedmodels.loading import one_line, read_serving
 from savedmodels.signatures import classify
 from savedmodels.whole_directory import whole_directory
 
@@ -30,10 +34,13 @@ np.save(sys.argv[3], outputs["probabilities"].numpy())
 
 # The same kernels run on both sides; only their order of summation may differ.
 _TOLERANCE = 1e-5
+_REMEDY = "--workdir=DIR of a run of `python -m train` that has ended, with the files as it wrote them"
 
 
 def export(workdir, output):
     """Exports the model of a run.
+
+    Loading `model.keras` runs what is in it, with your rights: export only runs that you trust.
 
     The SavedModel has one signature, `serving_default`: see `savedmodels.signatures.classify`.
 
@@ -48,6 +55,7 @@ def export(workdir, output):
     Raises:
         FileNotFoundError: `workdir` has no trained model.
         FileExistsError: `output` exists already.
+        ValueError: `model.keras` or `serving.json` is damaged or of another program.
         RuntimeError: The SavedModel does not load without Keras, or its answers differ.
     """
     for name in ("model.keras", "serving.json"):
@@ -57,13 +65,15 @@ def export(workdir, output):
                 "Try: --workdir=DIR of a run of `python -m train` that has ended."
             )
     with whole_directory(output) as partial:
-        model = keras.saving.load_model(os.path.join(workdir, "model.keras"), compile=False)
-        with open(os.path.join(workdir, "serving.json"), encoding="utf-8") as file:
-            serving = json.load(file)
-        signature = classify(model, serving)
-        archive = keras.export.ExportArchive()
-        archive.track(model)
-        archive.add_endpoint("serving_default", signature)
+        serving = read_serving(os.path.join(workdir, "serving.json"))
+        path = os.path.join(workdir, "model.keras")
+        with one_line(path, "the sound model.keras of a run", _REMEDY):
+            model = keras.saving.load_model(path, compile=False)
+        with one_line(path, "a model of clips as in serving.json", _REMEDY):
+            signature = classify(model, serving)
+            archive = keras.export.ExportArchive()
+            archive.track(model)
+            archive.add_endpoint("serving_default", signature)
         archive.write_out(partial, verbose=False)
         return _verify(partial, signature, serving)
 
@@ -82,9 +92,10 @@ def _verify(directory, signature, serving):
             check=False,
         )
         if process.returncode:
+            last = (process.stderr.strip().splitlines() or [f"the exit status {process.returncode}"])[-1]
             raise RuntimeError(
-                "Expected the SavedModel to load and run without Keras. Received:\n"
-                f"{process.stderr[-2000:]}\nTry: layers that consist of operations of TensorFlow."
+                "Expected the SavedModel to load and run without Keras. Received "
+                f"{visible(last)}. Try: layers that consist of operations of TensorFlow."
             )
         reloaded = np.load(received)
     difference = float(np.abs(signature(tf.constant(clip))["probabilities"].numpy() - reloaded).max())
@@ -98,7 +109,8 @@ def _verify(directory, signature, serving):
 
 def main(arguments=None):
     """Parses the command line and exports."""
-    parser = argparse.ArgumentParser(prog="python -m savedmodels.export", description=__doc__.split("\n")[0])
+    description = " ".join([__doc__.splitlines()[0], *__doc__.splitlines()[4:]])
+    parser = argparse.ArgumentParser(prog="python -m savedmodels.export", description=description)
     parser.add_argument("--workdir", required=True, help="directory of a run of `python -m train`")
     parser.add_argument("--output", help="directory of the SavedModel (default WORKDIR/savedmodel/1)")
     options = parser.parse_args(arguments)
@@ -106,7 +118,7 @@ def main(arguments=None):
     try:
         difference = export(options.workdir, output)
     except (OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit("error: " + " ".join(str(error).split()))
     print(f"wrote {output}; reloaded without Keras, its probabilities differ by at most {difference:.1e}")
 
 

@@ -6,6 +6,8 @@ TensorFlow fuses a convolution of constants with the bias, sum and ReLU behind i
 by which `keras_nonlocal.FrameWise` folds frames into the batch, nor across the casts of a batch norm in
 bfloat16. Here a Conv2D of frames becomes the Conv3D of the clip with a kernel of one frame, and the norm's
 scale is multiplied into the kernel, in the norm's dtype. The outputs are the same up to rounding.
+
+A SavedModel is a program: loading one runs what is in it. Freeze only those that you trust.
 """
 
 import argparse
@@ -14,13 +16,17 @@ import sys
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from savedmodels.loading import check_files, check_fingerprint, one_line
 from savedmodels.whole_directory import whole_directory
 
 _SIGNATURE = "serving_default"
+_REMEDY = "python -m savedmodels.export, which writes it anew"
 
 
 def freeze(directory, output):
     """Writes the frozen form of a SavedModel.
+
+    Loading a SavedModel runs what is in it, with your rights: freeze only those that you trust.
 
     Args:
         directory: A SavedModel with the signature `serving_default`, as `savedmodels.export` or
@@ -34,7 +40,7 @@ def freeze(directory, output):
     Raises:
         FileNotFoundError: `directory` is no SavedModel.
         FileExistsError: `output` exists already.
-        ValueError: The SavedModel has no signature `serving_default`.
+        ValueError: The SavedModel is damaged, or has no signature `serving_default` of one graph.
     """
     if not tf.saved_model.contains_saved_model(directory):
         raise FileNotFoundError(
@@ -42,18 +48,30 @@ def freeze(directory, output):
             "Try: python -m savedmodels.export --workdir=RUN, which writes RUN/savedmodel/1."
         )
     with whole_directory(output) as partial:
-        loaded = tf.saved_model.load(directory)
-        if _SIGNATURE not in loaded.signatures:
+        check_files(directory)
+        with one_line(directory, "a sound SavedModel", _REMEDY):
+            check_fingerprint(directory)
+            loaded = tf.saved_model.load(directory)
+            signatures = loaded.signatures
+        if _SIGNATURE not in signatures:
             raise ValueError(
-                f"Expected a signature {_SIGNATURE!r}. Received {sorted(loaded.signatures)} in "
+                f"Expected a signature {_SIGNATURE!r}. Received {sorted(signatures)} in "
                 f"{directory!r}. Try: python -m savedmodels.export, which writes it."
             )
-        return _write_frozen(loaded.signatures[_SIGNATURE], partial)
+        with one_line(directory, "a SavedModel whose variables can become constants", _REMEDY):
+            frozen, count = _frozen(signatures[_SIGNATURE])
+        # The blocks' custom gradients refer to the graph that this one was made from, and are left out.
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(tf.Module(), partial, signatures={_SIGNATURE: frozen}, options=options)
+        return count
 
 
-def _write_frozen(signature, directory):
-    """Writes a signature with constants for variables and returns how many convolutions were rewritten."""
+def _frozen(signature):
+    """Returns a signature with constants for variables, and how many convolutions were rewritten."""
     constant = convert_variables_to_constants_v2(signature)
+    kinds = {op.type for op in constant.graph.get_operations() for y in op.outputs if y.dtype == tf.resource}
+    if kinds:  # such as tables, which would be written without what is in them
+        raise ValueError(f"state besides its variables: {', '.join(sorted(kinds))}")
     with constant.graph.as_default():
         replacements = _replacements(constant.graph)
     graph_def = constant.graph.as_graph_def()
@@ -62,8 +80,7 @@ def _write_frozen(signature, directory):
             _pass_on(node, replacements[node.name])
     names = sorted(signature.structured_outputs)
     outputs = {name: tensor.name for name, tensor in zip(names, constant.outputs, strict=True)}
-    _write(graph_def, [tensor.name for tensor in constant.inputs], outputs, directory)
-    return len(replacements)
+    return _function(graph_def, [tensor.name for tensor in constant.inputs], outputs), len(replacements)
 
 
 def _replacements(graph):
@@ -139,28 +156,26 @@ def _pass_on(node, tensor):
     node.attr["T"].type = tensor.dtype.as_datatype_enum
 
 
-def _write(graph_def, inputs, outputs, directory):
-    """Writes a graph as a SavedModel, without the nodes that no output needs."""
+def _function(graph_def, inputs, outputs):
+    """Returns a graph as a function, without the nodes that no output needs."""
     imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=""), [])
     tensor = imported.graph.get_tensor_by_name
-    signature = imported.prune(
+    return imported.prune(
         [tensor(name) for name in inputs], {key: tensor(name) for key, name in outputs.items()}
     )
-    # The blocks' custom gradients refer to the graph that this one was made from, and are left out.
-    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    tf.saved_model.save(tf.Module(), directory, signatures={_SIGNATURE: signature}, options=options)
 
 
 def main(arguments=None):
     """Parses the command line and freezes."""
-    parser = argparse.ArgumentParser(prog="python -m savedmodels.freeze", description=__doc__.split("\n")[0])
+    description = " ".join([__doc__.splitlines()[0], __doc__.splitlines()[-1]])
+    parser = argparse.ArgumentParser(prog="python -m savedmodels.freeze", description=description)
     parser.add_argument("--savedmodel", required=True, help="directory of the SavedModel to read")
     parser.add_argument("--output", required=True, help="directory of the SavedModel to write")
     options = parser.parse_args(arguments)
     try:
         count = freeze(options.savedmodel, options.output)
     except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit("error: " + " ".join(str(error).split()))
     print(f"wrote {options.output}; convolutions rewritten: {count}")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import released
 
+import keras_nonlocal.checkpoints
 from keras_nonlocal import (
     AttentionChain,
     BilinearAttentionTransform,
@@ -461,7 +462,7 @@ REFUSED = {
         r"NaN or infinity in layer4.0.bn1.weight. Try",
     ),
     "infinity": (with_value("bn1.bias", np.full(64, 1e300)), "NaN or infinity in bn1.bias. Try"),
-    "text": (with_value("bn1.bias", ["a"] * 64), r"bn1.bias \[64\] for stem_norm/beta \[64\]. Try"),
+    "text": (with_value("bn1.bias", ["a"] * 64), r"bn1.bias list for stem_norm/beta \[64\]. Try"),
     "another format": (
         lambda tensors: renamed(tensors, *TO_TSM),
         "Try: format='rnl' or 'tsm', which knows 102 of the 102 names",
@@ -478,6 +479,106 @@ def test_nothing_is_set_unless_all_fits(case, image_network, tensors):
     with pytest.raises(CheckpointError, match=f"^Expected [^\n]*{words}[^\n]*$"):
         load(image_network, change(changed), "torchvision")
     assert all(np.array_equal(a, b) for a, b in zip(before, values(image_network), strict=True))
+
+
+NORMS = {  # format: names of the tensors of torchvision there, and of a variance
+    "torchvision": ((), "layer2.0.bn1.running_var"),
+    "bat": ((), "layer2.0.bn1.running_var"),
+    "cgnl": ((), "layer2.0.bn1.running_var"),
+    "tsm": (TO_TSM, "base_model.layer2.0.bn1.running_var"),
+    "rnl": (TO_TSM, "base_model.layer2.0.bn1.running_var"),
+    "mmaction2": (TO_MMACTION2, "backbone.layer2.0.conv1.bn.running_var"),
+}
+
+
+@pytest.mark.parametrize("value", [-1.0, -1e-30, -1e-300, -np.inf, np.nan])
+@pytest.mark.parametrize("format", NORMS)
+def test_variances_below_0_are_refused(format, value, image_network, tensors):
+    rules, name = NORMS[format]
+    changed = renamed(tensors, *rules)
+    changed[name] = changed[name].astype("float64")
+    changed[name][3] = value
+    before = values(image_network)
+    words = "running variances of 0 or more. Received less in" if np.isfinite(value) else "NaN or infinity in"
+    with pytest.raises(CheckpointError, match=f"^Expected [^\n]*{words} {re.escape(name)}. Try: "):
+        load(image_network, changed, format)
+    assert all(np.array_equal(a, b) for a, b in zip(before, values(image_network), strict=True))
+    changed[name][3] = -0.0
+    load(image_network, changed, format)
+
+
+@ONCE
+@pytest.mark.parametrize("value", [-1.0, -1e-30, np.nan])
+@pytest.mark.parametrize("format", ["fair", "slowfast"])
+def test_variances_below_0_of_caffe2_are_refused(format, value):
+    blobs, tensors = caffe2("c2d_r50_nl5")
+    source = blobs if format == "fair" else tensors
+    endings = ("_riv", "running_var")
+    source = {key: abs(array) if key.endswith(endings) else array for key, array in source.items()}
+    name = next(key for key in source if key.endswith(endings))
+    source[name][3] = value
+    model = VideoResNet(50, "c2d", blocks=PLACES, make_block=FAIR_NL)
+    with pytest.raises(
+        CheckpointError, match=f"^Expected [^\n]*(less|NaN or infinity) in {re.escape(name)}. Try"
+    ):
+        load(model, source, format)
+
+
+@pytest.mark.parametrize("value", [-1.0, -1e-9, np.nan])
+def test_variances_below_0_of_keras_are_refused(value, application):
+    # Those of -1e-9 are above 0 once the larger epsilon is added.
+    source = {variable.path: keras.ops.convert_to_numpy(variable) for variable in application.weights}
+    name = "conv2_block1_1_bn/moving_variance"
+    source[name] = np.where(np.arange(64) == 3, value, source[name])
+    model = ImageResNet(50, topology="keras", num_classes=7)
+    with pytest.raises(CheckpointError, match=f"^Expected [^\n]*(less|NaN or infinity) in {name}. Try"):
+        load(model, source, "keras_applications")
+
+
+NAMES = {  # a name, how it is shown
+    "\x1b[31mred\x1b[0m": r"'\x1b[31mred\x1b[0m'",
+    "\x1b]0;title\x07": r"'\x1b]0;title\x07'",
+    "two\nlines\rand\ttabs": r"'two\nlines\rand\ttabs'",
+    "\u202egnp.live": r"'\u202egnp.live'",
+    "\u2066isolated\u2069": r"'\u2066isolated\u2069'",
+    "\u05d0\u05d1": r"'\u05d0\u05d1'",  # letters of Hebrew turn what is beside them
+    "\x9b31m": r"'\x9b31m'",
+    "\ud800": r"'\ud800'",
+    "\u2028": r"'\u2028'",
+    "e\u0301" * 50: "'" + r"e\u0301" * 14 + "e",
+    "x. Try: nothing": "'x. Try: nothing'",
+    "": "''",
+    "x" * 300: "'" + "x" * 99,
+}
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+@pytest.mark.parametrize("fault", ["left over", "infinite", "shape", "twice"])
+def test_names_reach_no_terminal_as_they_are(name, fault, image_network, tensors, monkeypatch):
+    paths = {"left over": None, "twice": "fc/bias"}
+    rules = {"infinite": ("fc.bias", np.nan), "shape": ("fc.bias", 0.0)}
+    source = dict(tensors) | {name: np.ones(7)}
+    if fault in rules:  # under a name that the format knows
+        source.pop("fc.bias")
+        source[name] = np.full(7 if fault == "infinite" else 8, rules[fault][1])
+    path = paths.get(fault, "fc/bias")
+    monkeypatch.setattr(
+        keras_nonlocal.checkpoints,
+        "rename",
+        lambda form, names: rename(form, names) | ({name: path} if name in names else {}),
+    )
+    with pytest.raises(CheckpointError) as caught:
+        load(image_network, source, "torchvision")
+    text = str(caught.value)
+    assert NAMES[name] in text
+    assert re.fullmatch("[ -~]{1,900}", text)
+
+
+@pytest.mark.parametrize("count", [1, 10_001])
+def test_more_and_longer_names_than_a_network_has(count, image_network, tensors):
+    source = tensors | {"a" * (301 if count == 1 else 1) + str(n): 0 for n in range(count)}
+    with pytest.raises(CheckpointError, match=r"^Expected at most 10000 tensors.* 300 characters. Received"):
+        load(image_network, source, "torchvision")
 
 
 def test_weights_for_bgr_take_rgb(tensors):

@@ -541,9 +541,9 @@ def test_any_error_becomes_one_line(monkeypatch, error):
 def test_what_is_no_file_of_that_size(tmp_path, read):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read(tmp_path / "nowhere")
-    assert "Received a directory or device" in refusal(read, tmp_path)
+    assert "Received a directory. Try" in refusal(read, tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    assert "Received a directory or device" in refusal(read, tmp_path / "pipe")
+    assert "Received a pipe. Try" in refusal(read, tmp_path / "pipe")
     large = tmp_path / "line\nfeed"
     with open(large, "wb") as file:
         file.truncate(9 * 2**30)  # of holes

@@ -14,8 +14,13 @@ import tensorflow as tf
 
 from pipelines.augmenting.resizing import square_views
 from pipelines.dataset.clip_format import normalise
-from savedmodels.export import export
+from savedmodels.export import export, main
 from savedmodels.signatures import classify, preprocess
+
+
+def with_field(name, value):
+    """Returns the function that sets one field of the JSON in some bytes."""
+    return lambda data: json.dumps(json.loads(data) | {name: value}).encode()
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +127,65 @@ def test_a_failed_export_leaves_nothing(finished_run, tmp_path):
         export(str(tmp_path), str(tmp_path / "out" / "1"))
     assert not (tmp_path / "out" / "1").exists()
     assert not any((tmp_path / "out").glob("*")) and not any((tmp_path / "out").glob(".*"))
+
+
+FOREIGN = {  # name: what the file has, what its refusal says
+    "no archive": ("model.keras", lambda data: b"no archive", "sound model.keras"),
+    "cut off": ("model.keras", lambda data: data[: len(data) // 2], "sound model.keras"),
+    "damaged": ("model.keras", lambda data: data[:3000] + bytes(500) + data[3500:], "sound model.keras"),
+    "no JSON": ("serving.json", lambda data: b"{", "the JSON of a run"),
+    "no text": ("serving.json", lambda data: b"\xff\xfe\x00", "the JSON of a run"),
+    "deep": ("serving.json", lambda data: b"[" * 100_000, "the JSON of a run"),
+    "a list": ("serving.json", lambda data: b"[]", "Received classes=None, frames=None, size=None"),
+    "null": ("serving.json", lambda data: b"null", "Received classes=None, frames=None, size=None"),
+    "no frames": ("serving.json", lambda data: data.replace(b'"frames"', b'"f"'), "Received frames=None"),
+    "text frames": ("serving.json", with_field("frames", "4\x1b[31m"), r"Received frames='4\x1b[31m'"),
+    "many pixels": ("serving.json", with_field("size", 10**9), "Received size=1000000000"),
+    "no deviation": ("serving.json", with_field("std", [0, 1, 1]), "Received std=[0, 1, 1]"),
+    "NaN": ("serving.json", with_field("mean", [float("nan")] * 3), "Received mean=[nan, nan, nan]"),
+    "numbers": ("serving.json", with_field("classes", [1, 2]), "Received classes=[1, 2]"),
+    "another size": ("serving.json", with_field("classes", ["a"]), "Expected a model of 1 classes"),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_damaged_and_foreign_runs_end_in_one_line(case, finished_run, tmp_path, capfd):
+    name, change, words = FOREIGN[case]
+    for each in ("model.keras", "serving.json"):
+        shutil.copy(finished_run.workdir / each, tmp_path)
+    (tmp_path / name).write_bytes(change((tmp_path / name).read_bytes()))
+    check_refusal(tmp_path, words, capfd)
+
+
+def check_refusal(workdir, words, capfd):
+    with pytest.raises(SystemExit) as caught:
+        main([f"--workdir={workdir}"])
+    text = caught.value.code
+    assert text.startswith("error: Expected ") and words in text and "Received " in text and "Try: " in text
+    assert text.isprintable() and len(text) < 1200
+    assert "Traceback" not in capfd.readouterr().err
+    assert not list(workdir.glob("savedmodel/*")) + list(workdir.glob("savedmodel/.*"))
+
+
+@keras.saving.register_keras_serializable("foreign")
+class TwoOutputs(keras.layers.Layer):
+    def call(self, x):
+        return x, x
+
+    def compute_output_shape(self, input_shape):
+        return input_shape, input_shape
+
+
+@pytest.mark.parametrize("kind", ["images", "text", "two outputs", "lambda"])
+def test_models_of_other_programs_end_in_one_line(kind, finished_run, tmp_path, capfd):
+    shutil.copy(finished_run.workdir / "serving.json", tmp_path)
+    count = len(json.loads((tmp_path / "serving.json").read_text())["classes"])
+    inputs = keras.Input((32, 32, 3)) if kind != "text" else keras.Input((7,), dtype="string")
+    y = keras.layers.Dense(count)(keras.layers.Flatten()(inputs)) if kind != "text" else inputs
+    y = TwoOutputs()(y) if kind == "two outputs" else y
+    y = keras.layers.Lambda(lambda x: x + 1)(y) if kind == "lambda" else y
+    keras.Model(inputs, y).save(tmp_path / "model.keras")
+    check_refusal(tmp_path, "model", capfd)
 
 
 def test_classes_must_fit_the_model():

@@ -1,5 +1,8 @@
 """The frozen SavedModel against the one that it was made from."""
 
+import os
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import tensorflow as tf
 from keras import layers
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+import savedmodels.export
 from keras_nonlocal import NonLocal, RegionNonLocal, TemporalShift
 from keras_nonlocal.frame_wise import FrameWise
 from savedmodels.freeze import freeze, main
@@ -164,6 +168,116 @@ def test_errors_name_the_remedy(tmp_path):
     with pytest.raises(SystemExit, match="error: Expected a new directory"):
         main([f"--savedmodel={tmp_path / 'unsigned'}", f"--output={tmp_path}"])
     assert not (tmp_path / "frozen").exists()
+
+
+@pytest.fixture(scope="module")
+def small_export(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("small") / "exported"
+    clips = keras.Input((2, 8, 8, 3))
+    y = layers.BatchNormalization()(layers.Conv3D(4, 3)(layers.ZeroPadding3D(1)(clips)))
+    keras.Model(clips, layers.Dense(3)(layers.GlobalAveragePooling3D()(y))).export(directory, verbose=False)
+    return directory
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flipped(path):
+    data = bytearray(path.read_bytes())
+    for position in range(7, len(data), 50):
+        data[position] ^= 0x15
+    path.write_bytes(data)
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def zeros_without_end(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def removed(path):
+    path.unlink()
+
+
+FILES = (
+    "saved_model.pb",
+    "variables/variables.index",
+    "variables/variables.data-00000-of-00001",
+    "fingerprint.pb",
+)
+HARMS = [
+    (name, harm)
+    for name in FILES
+    for harm in (cut_off, flipped, emptied, a_pipe, zeros_without_end, removed)
+    if (name, harm) not in ((FILES[3], emptied), (FILES[3], removed))  # TensorFlow takes it as an old one
+]
+
+
+def refusal(arguments, program, capfd):
+    """Returns the one line in which a program ends."""
+    with pytest.raises(SystemExit) as caught:
+        program(arguments)
+    text = caught.value.code
+    assert text.startswith("error: Expected ") and "Received " in text and "Try: " in text
+    assert text.isprintable() and len(text) < 1200
+    assert "Traceback" not in capfd.readouterr().err
+    return text
+
+
+@pytest.mark.parametrize(("name", "harm"), HARMS, ids=lambda value: getattr(value, "__name__", value))
+def test_a_damaged_savedmodel_ends_in_one_line(name, harm, small_export, tmp_path, capfd):
+    shutil.copytree(small_export, tmp_path / "damaged")
+    harm(tmp_path / "damaged" / name)
+    arguments = [f"--savedmodel={tmp_path / 'damaged'}", f"--output={tmp_path / 'frozen'}"]
+    refusal(arguments, main, capfd)
+    assert [path.name for path in tmp_path.iterdir()] == ["damaged"]
+
+
+class Foreign(tf.Module):
+    def __init__(self):
+        self.table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(["a"], [1]), default_value=0
+        )
+        self.state = tf.Variable(0.0)
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)])
+    def look_up(self, words):
+        return {"found": self.table.lookup(words)}
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.float32)])
+    def count(self, x):
+        return {"count": self.state.assign_add(x)}
+
+
+@pytest.mark.parametrize("name", ["look_up", "count"])
+def test_a_savedmodel_with_a_state_ends_in_one_line(name, tmp_path, capfd):
+    module = Foreign()
+    signature = getattr(module, name)
+    tf.saved_model.save(module, str(tmp_path / "foreign"), signatures={"serving_default": signature})
+    arguments = [f"--savedmodel={tmp_path / 'foreign'}", f"--output={tmp_path / 'frozen'}"]
+    assert "variables can become constants" in refusal(arguments, main, capfd)
+    assert not (tmp_path / "frozen").exists()
+
+
+def test_help_says_that_loading_runs_what_is_in_it(capsys):
+    for program in (main, savedmodels.export.main):
+        with pytest.raises(SystemExit):
+            program(["--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        assert "is a program: loading" in text and "runs what is in it" in text and "trust" in text
+    assert all(
+        "runs what is in" in " ".join(function.__doc__.split())
+        for function in (freeze, savedmodels.export.export)
+    )
 
 
 def test_the_program_writes_all_or_nothing(tmp_path, monkeypatch, capsys):

@@ -4,6 +4,7 @@ Each format has a module that maps its names to our variables; `names` and `layo
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -23,7 +24,8 @@ from keras_nonlocal.checkpoints import (
 )
 from keras_nonlocal.checkpoints.layout import lay_out
 from keras_nonlocal.checkpoints.names import is_dropped, rename
-from keras_nonlocal.checkpoints.reading import CheckpointError
+from keras_nonlocal.checkpoints.plain import visible
+from keras_nonlocal.checkpoints.reading import CheckpointError, open_file
 
 __all__ = ["FORMATS", "CheckpointError", "Report", "load"]
 
@@ -39,6 +41,7 @@ FORMATS = {
     "tsm": tsm.FORMAT,
 }
 _HEAD = "fc/"
+_MAX_NAMES, _LONGEST_NAME = 10_000, 300
 
 
 class Report(NamedTuple):
@@ -78,7 +81,8 @@ def load(model, source, format, ignore_head=False, allow_missing_blocks=False, r
         ValueError: an unknown format.
         CheckpointError: a kind of ValueError; a file that cannot be read, a variable without a tensor,
             a tensor without a variable, two tensors for one variable, shapes that do not fit, values
-            that are not finite. The model is then as it was.
+            that are not finite, variances below 0, more than 10,000 tensors, names of more than 300
+            characters. The model is then as it was.
         OSError: no such file.
 
     Example:
@@ -95,8 +99,9 @@ def load(model, source, format, ignore_head=False, allow_missing_blocks=False, r
     form = FORMATS[format]
     variables = _variables(model)
     kept = {path for path in variables if ignore_head and path.startswith(_HEAD)}
-    arrays, sha256 = _read(source, form, _shapes(variables, kept))
-    arrays = form.adapt(arrays)
+    found, sha256 = _read(source, form, _shapes(variables, kept))
+    _check_names(found)
+    arrays = form.adapt(found)
     paths = rename(form, arrays)
     ignored = {name for name, path in paths.items() if ignore_head and path and path.startswith(_HEAD)}
     dropped = {name for name in arrays if is_dropped(form, name)} | ignored
@@ -107,6 +112,7 @@ def load(model, source, format, ignore_head=False, allow_missing_blocks=False, r
     _check_places(form, paths, shapes)
     _check_stride(model, form)
     values = _lay_out(form, arrays, paths, shapes)
+    _check_variances(found, paths)
     if reverse_channels:
         values["stem_conv/kernel"] = values["stem_conv/kernel"][..., ::-1, :]  # [*k, I, O]
     for path, value in values.items():
@@ -136,15 +142,32 @@ def _read(source, form, shapes):
         return {v.path: keras.ops.convert_to_numpy(v) for v in source.weights}, None
     sha256 = None
     if not isinstance(source, Mapping):
-        with open(source, "rb") as file:
+        with open_file(source) as file:
+            source = form.read(source, shapes)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        source = form.read(source, shapes)
     return {name: _array(value) for name, value in source.items()}, sha256
 
 
 def _array(value):
-    """Returns an array; what is no array becomes one of objects, which fits no variable."""
-    return np.asarray(value, None if hasattr(value, "__array__") else object)
+    """Returns an array; what is no array becomes one object, which fits no variable.
+
+    NumPy would make an array of a list's items, which are many where a list holds itself more than once.
+    """
+    if hasattr(value, "__array__"):
+        return np.asarray(value)
+    array = np.empty((), object)
+    array[()] = value
+    return array
+
+
+def _check_names(names):
+    """Raises CheckpointError for more or longer names than a network has; each is compared with many."""
+    longest = max(map(len, names), default=0)
+    if len(names) > _MAX_NAMES or longest > _LONGEST_NAME:
+        raise CheckpointError(
+            f"Expected at most {_MAX_NAMES} tensors, with names of at most {_LONGEST_NAME} characters. "
+            f"Received {len(names)}, with names of up to {longest}. Try: a file with the weights alone."
+        )
 
 
 def _missing_blocks(variables, found):
@@ -159,10 +182,10 @@ def _check_places(form, paths, shapes):
     names = {}
     for name, path in paths.items():
         names.setdefault(path, []).append(name)
-    twice = [" and ".join(found) for path, found in names.items() if path in shapes and len(found) > 1]
+    twice = [found for path, found in names.items() if path in shapes and len(found) > 1]
     if twice:
         raise CheckpointError(
-            f"Expected one tensor for each variable. Received two for one: {_few(twice)}. "
+            f"Expected one tensor for each variable. Received two for one: {_few(twice[0], ' and ')}. "
             "Try: a file with the weights of one model."
         )
     missing = sorted(shapes.keys() - names.keys())
@@ -212,13 +235,14 @@ def _lay_out(form, arrays, paths, shapes):
             array = array.astype("float32", copy=False)
             value = lay_out(array, shapes[path], form.channels_first)
         if value is None:
-            misfits.append(f"{name} {list(array.shape)} for {path} {list(shapes[path])}")
+            kind = type(array[()]).__name__ if array.dtype == object else list(array.shape)
+            misfits.append(f"{_shown(name)} {kind} for {path} {list(shapes[path])}")
         elif not np.isfinite(array).all():
             infinite.append(name)
         values[path] = value
     if misfits:
         raise CheckpointError(
-            f"Expected tensors in the shapes of the variables. Received {_few(misfits)}. "
+            f"Expected tensors in the shapes of the variables. Received {_few(misfits, show=str)}. "
             "Try: the depth, temporal kind and blocks that the file was trained with; for another number "
             "of classes ignore_head=True."
         )
@@ -230,7 +254,22 @@ def _lay_out(form, arrays, paths, shapes):
     return values
 
 
-def _few(items):
+def _check_variances(arrays, paths):
+    """Raises CheckpointError for a variance below 0, which a batch norm makes NaN; -0.0 is none."""
+    variances = [name for name, path in paths.items() if path.endswith("/moving_variance") and name in arrays]
+    if negative := [name for name in variances if (arrays[name] < 0).any()]:
+        raise CheckpointError(
+            f"Expected running variances of 0 or more. Received less in {_few(negative)}. "
+            "Try: downloading it again, or an earlier checkpoint of that training."
+        )
+
+
+def _few(items, separator=", ", show=None):
     """Returns the first three names and how many more there are."""
-    shown = ", ".join(items[:3])
+    shown = separator.join(map(show or _shown, items[:3]))
     return shown if len(items) <= 3 else f"{shown} and {len(items) - 3} more"
+
+
+def _shown(name):
+    """Returns a name as it is where it is a plain word, else in quotes with its escapes, at most 100 long."""
+    return name if re.fullmatch(r"[!-~]{1,100}", name) else visible(repr(name), 100)

@@ -4,6 +4,7 @@ A block counts as a member of its stage: the block layer3.5 comes after the resi
 and before the residual block layer3.6. The NL has no biases; they are zeros here.
 """
 
+import bisect
 import re
 
 import numpy as np
@@ -13,11 +14,14 @@ from keras_nonlocal.checkpoints.names import TORCH_STAGES, Format, torch_file
 
 def _places(names):
     """Returns the residual block of each member of a stage; a block belongs to the one before it."""
-    members = {found for name in names for found in re.findall(r"\b(layer[1-4])\.(\d+)\.", name)}
-    blocks = {found for name in names for found in re.findall(r"\b(layer[1-4])\.(\d+)\.z\.", name)}
+    members = {found for name in names for found in re.findall(r"\b(layer[1-4])\.(\d{1,3})\.", name)}
+    blocks = {found for name in names for found in re.findall(r"\b(layer[1-4])\.(\d{1,3})\.z\.", name)}
+    places = {
+        stage: sorted(int(place) for there, place in blocks if there == stage) for stage in TORCH_STAGES
+    }
     words = {}
     for stage, index in members:
-        before = sum(there == stage and int(place) <= int(index) for there, place in blocks)
+        before = bisect.bisect_right(places[stage], int(index))
         words[f"{stage}.{index}"] = f"{TORCH_STAGES[stage]}_{int(index) - before}"
     return words
 

@@ -23,8 +23,8 @@ def _with_statistics(weights):
     added = {}
     for name, scale in weights.items():
         if name.endswith("_bn_s"):
-            ones = np.ones(scale.shape)
-            added |= {f"{name[:-1]}rm": 0 * ones, f"{name[:-1]}riv": (1 - _EPSILON) * ones}
+            for leaf, value in (("rm", 0.0), ("riv", 1 - _EPSILON)):
+                added[f"{name[:-1]}{leaf}"] = np.broadcast_to(value, scale.shape)
     return weights | added
 
 

@@ -5,6 +5,8 @@ epsilon is 1.001e-5; the excess over 1e-5 is added to the variance. The stride i
 convolution, as in topology="keras".
 """
 
+import contextlib
+import os
 import re
 import warnings
 import zipfile
@@ -14,6 +16,7 @@ import numpy as np
 
 from keras_nonlocal.architecture import DEPTHS, STAGE_NAMES
 from keras_nonlocal.checkpoints.names import Format
+from keras_nonlocal.checkpoints.plain import visible
 from keras_nonlocal.checkpoints.reading import CheckpointError
 
 _EXCESS_EPSILON = 1.001e-5 - 1e-5
@@ -27,6 +30,8 @@ def _read(path, shapes):
             f"Expected a .keras, .weights.h5 or .h5 file of keras.applications. Received {path!r}. "
             "Try: `save_weights` of the model."
         )
+    if path.endswith(".keras"):
+        _check_archive(path)
     has_head = "fc/kernel" in shapes
     legacy = path.endswith(".h5") and not path.endswith(".weights.h5")
     # Without its head, Keras can read an old file only by name, and skips what the model has no name
@@ -43,11 +48,23 @@ def _read(path, shapes):
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"Expected a file of keras.applications.ResNet{depth} with the same classes in {path!r}. "
-            f"Received one that Keras refuses: {' '.join(str(error).split())[:300]}. "
+            f"Received one that Keras refuses: {visible(' '.join(str(error).split()))}. "
             "Try: ignore_head=True for other classes, or the depth of the file."
         ) from None
     arrays = {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.weights}
     return {path: array for path, array in arrays.items() if not np.isnan(array).all()}
+
+
+def _check_archive(path):
+    """Raises CheckpointError for what grows as it is read: Keras compresses nothing."""
+    size = os.path.getsize(path)
+    with zipfile.ZipFile(path) if zipfile.is_zipfile(path) else contextlib.nullcontext() as archive:
+        total = sum(member.file_size for member in archive.infolist()) if archive else 0
+    if total > size:
+        raise CheckpointError(
+            f"Expected an archive as Keras writes it, of at most {size} bytes, not compressed. "
+            f"Received members of {total} bytes. Try: `save` of the model."
+        )
 
 
 def _depth(shapes):

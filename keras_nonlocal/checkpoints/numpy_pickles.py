@@ -59,7 +59,8 @@ class _Array:
         self._view, self._state = view, state
 
     def build(self, state):
-        _, *self._state = state  # the first entry is the version
+        _, shape, dtype, fortran, data = state  # the first entry is the version
+        self._state = shape, dtype, fortran, data
 
     def make(self):
         if self._state is None:

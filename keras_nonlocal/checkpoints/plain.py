@@ -1,6 +1,7 @@
 """The results of reading a checkpoint: a tree of plain values and arrays, or an error of one line."""
 
 import dataclasses
+import re
 import reprlib
 from collections.abc import Callable
 
@@ -28,13 +29,26 @@ class Pending:
 
 def brief(value):
     """Returns one short line for any value that a file may hold."""
-    return _brief.repr(value)
+    return visible(_brief.repr(value))
+
+
+def visible(text, most=300):
+    """Returns the first `most` characters of a text; what is not visible ASCII is written as its escape.
+
+    So a text of a file neither moves the cursor nor turns the direction of a terminal.
+
+    Example:
+        >>> visible("red: \\x1b[31m")
+        'red: \\\\x1b[31m'
+    """
+    return re.sub("[^ -~]", lambda found: ascii(found[0])[1:-1], text[:most])
 
 
 def fill(target, pairs):
     """Adds (key, value) pairs to a dict and returns it; keys are strings, integers or bytes."""
     for key, value in pairs:
-        if type(key) not in _KEYS:
+        # Larger integers can be chosen to have the same hash, and a dict of them takes quadratic time.
+        if type(key) not in _KEYS or (type(key) is int and key.bit_length() > 60):
             raise TypeError(f"the key {brief(key)}")
         target[key] = value
     return target

@@ -6,13 +6,19 @@ import os
 import stat
 
 from keras_nonlocal.checkpoints import numpy_pickles, torch_files
-from keras_nonlocal.checkpoints.plain import CheckpointError, brief, settle
+from keras_nonlocal.checkpoints.plain import CheckpointError, brief, settle, visible
 from keras_nonlocal.checkpoints.unpickling import Unpickler
 
-__all__ = ["CheckpointError", "read_caffe2", "read_torch"]
+__all__ = ["CheckpointError", "open_file", "read_caffe2", "read_torch"]
 
 _ZIP = b"PK\x03\x04"
 _TAR = slice(257, 262)
+_KINDS = {
+    "a directory": stat.S_ISDIR,
+    "a pipe": stat.S_ISFIFO,
+    "a socket": stat.S_ISSOCK,
+    "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+}
 _FIRST_OPCODES = (b"\x80", b"(", b"}", b"]", b"c")  # that pickles of these libraries start with
 
 
@@ -83,7 +89,7 @@ def _one_line(path):
     except CheckpointError as error:
         reason = str(error)
     except Exception as error:
-        found = f"{type(error).__name__}: {error}"[:300]
+        found = visible(f"{type(error).__name__}: {error}".replace("\n", " "))
         reason = (
             f"Expected a sound checkpoint. Received {found}. Try: downloading it again, or another format."
         )
@@ -94,7 +100,7 @@ def _one_line(path):
 
 def _mapped(path, max_bytes):
     """Returns a file as a read-only memory map, which reads only what is used."""
-    with open(path, "rb", opener=_open_regular) as file:
+    with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         if not 0 < size <= max_bytes:
             raise CheckpointError(
@@ -104,11 +110,21 @@ def _mapped(path, max_bytes):
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _open_regular(path, flags):
-    """Opens a regular file; a device might never end, and a pipe might never begin."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise CheckpointError("Expected a file. Received a directory or device. Try: the file in it.")
-    return os.open(path, flags)
+def open_file(path):
+    """Returns a regular file, opened to read its bytes.
+
+    Raises:
+        CheckpointError: something else; a device might never end, and a pipe might never begin.
+        OSError: the file cannot be opened.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        kind = next((name for name, test in _KINDS.items() if test(mode)), "something else")
+        raise CheckpointError(
+            f"Expected a file in {os.fspath(path)!r}. Received {kind}. Try: the file that the training "
+            "program wrote."
+        )
+    return open(path, "rb")
 
 
 def _check_start(data, expected):

@@ -13,6 +13,8 @@ from keras_nonlocal.checkpoints.names import TORCH_STAGES, Format, torch_file
 from keras_nonlocal.checkpoints.reading import CheckpointError
 from keras_nonlocal.checkpoints.tsm import TRUNK
 
+_MAX_BLOCKS = 100  # of ResNet-152, each residual block's and more
+
 
 def _attention(names):
     """Returns the name of the attention at each place, which is within a chain if a gate comes first."""
@@ -28,7 +30,13 @@ def _attention(names):
 def _depthwise(weights):
     """Replaces every masked kernel by the depthwise one, with O = 1 and I = d as Keras has it."""
     weights = dict(weights)
-    for name in [name for name in weights if name.endswith(".penta.weight")]:
+    names = [name for name in weights if name.endswith(".penta.weight")]
+    if len(names) > _MAX_BLOCKS:  # each is copied, and a small file may name one tensor again and again
+        raise CheckpointError(
+            f"Expected at most {_MAX_BLOCKS} region-based blocks. Received {len(names)}. "
+            "Try: a model that was trained with the released code."
+        )
+    for name in names:
         kernel = weights[name]
         if kernel.ndim != 5:
             continue

@@ -186,10 +186,11 @@ def _size(sides):
     return sides
 
 
-def _device(*parts):
-    if any(type(part) not in (str, int) for part in parts):
-        raise TypeError(f"the device {brief(parts)}")
-    return ":".join(map(str, parts))
+def _device(kind, *index):
+    # A long name could be joined with itself, or be copied again and again.
+    if type(kind) is not str or len(kind) > 100 or [type(part) for part in index] not in ([], [int]):
+        raise TypeError(f"the device {brief((kind, *index))}")
+    return ":".join(map(str, (kind, *index)))
 
 
 def _check_inside(storage, offset, size, stride):

@@ -7,6 +7,10 @@ from collections.abc import Callable
 
 from keras_nonlocal.checkpoints.plain import CheckpointError, brief, fill
 
+# A byte of a file may ask for a dict, and five bytes for a tensor, so their total is limited.
+_MAX_OPCODES = 1_000_000
+_MAX_ARGUMENTS = 20  # the same long tuple could be passed again and again
+
 
 @dataclasses.dataclass(frozen=True)
 class StandIn:
@@ -45,7 +49,13 @@ class Unpickler:
             CheckpointError: a name or an opcode that tensors do not need, or too few bytes.
             Exception: whatever else damaged bytes lead to.
         """
+        count = 0
         while (opcode := self.take(1)) != pickle.STOP:
+            if (count := count + 1) > _MAX_OPCODES:
+                raise CheckpointError(
+                    f"Expected a pickle of at most {_MAX_OPCODES} opcodes. Received more. Try: a file with "
+                    "the weights alone, without the optimizer and the history of the training."
+                )
             if opcode in _VALUES:
                 self.stack.append(_VALUES[opcode](self))
             elif opcode in _EFFECTS:
@@ -112,6 +122,8 @@ class Unpickler:
 def _call(machine, function, arguments):
     if type(function) is not StandIn or function.call is None or type(arguments) is not tuple:
         raise TypeError(f"a call of {brief(function)}")
+    if len(arguments) > _MAX_ARGUMENTS:
+        raise TypeError(f"a call of {brief(function)} with {len(arguments)} arguments")
     return function.call(*arguments)
 
 
@@ -153,7 +165,16 @@ def _pairs(items):
 
 
 def _remember(machine, index):
-    machine.memo[index] = machine.stack[-1]
+    machine.memo[_memo_key(index)] = machine.stack[-1]
+
+
+def _recall(machine, index):
+    return machine.memo[_memo_key(index)]
+
+
+def _memo_key(index):
+    """Returns the key of a memo; large integers could be chosen to have the same hash, texts could not."""
+    return index if index.bit_length() <= 60 else str(index)
 
 
 def _latin1(raw):
@@ -223,9 +244,9 @@ _VALUES = {  # opcode: the value that it pushes
     pickle.TUPLE2: lambda machine: tuple(machine.top(2)),
     pickle.TUPLE3: lambda machine: tuple(machine.top(3)),
     pickle.TUPLE: lambda machine: tuple(machine.since_mark()),
-    pickle.GET: lambda machine: machine.memo[int(machine.line())],
-    pickle.BINGET: lambda machine: machine.memo[machine.number("<B")],
-    pickle.LONG_BINGET: lambda machine: machine.memo[machine.number("<I")],
+    pickle.GET: lambda machine: _recall(machine, int(machine.line())),
+    pickle.BINGET: lambda machine: _recall(machine, machine.number("<B")),
+    pickle.LONG_BINGET: lambda machine: _recall(machine, machine.number("<I")),
     pickle.GLOBAL: lambda machine: machine.named(_text(machine.line()), _text(machine.line())),
     pickle.STACK_GLOBAL: lambda machine: machine.named(*machine.top(2)),
     pickle.REDUCE: lambda machine: _call(machine, *machine.top(2)),
