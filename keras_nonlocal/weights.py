@@ -15,6 +15,7 @@ from typing import NamedTuple
 import keras
 from keras.src.saving import saving_lib
 
+_OF_TIME = re.compile(r".*_shift|res2_pool|stem_stride|stem_pool_pad")  # A network for images needs none.
 _INPUT = re.compile(r"input_layer(_\d+)?")
 _HEAD = (
     "pool",
@@ -134,14 +135,17 @@ def _differences(model, layers, variables):
     recorder = _Recorder()
     saving_lib._save_state(model, recorder, None, "", set())
     names = recorder.layers
-    if not all(layers.values()):  # Files of old versions have no names; then the keys take their place.
+    if not all(layers.values()) or len(set(layers.values())) < len(layers):
+        # Files of old versions have no names, and damaged ones twice the same; the keys take their place.
         layers, names = ({key: key for key in keys} for keys in (layers, names))
     ours, theirs = _named(names, recorder.variables), _named(layers, variables)
     missing = [variable.shown for name, variable in ours.items() if name not in theirs]
     left_over = [variable.shown for name, variable in theirs.items() if name not in ours]
-    if not (missing or left_over or _inflates(layers, names)):
-        # Layers without weights tell a shift, a pooling or a padding in time, which images have not.
-        here, there = _plain_layers(names, ours), _plain_layers(layers, theirs)
+    if not (missing or left_over):  # Layers without weights tell a shift, a pooling or a stride.
+        here, there = (
+            {name for name in plain if not (_inflates(layers, names) and _OF_TIME.fullmatch(name))}
+            for plain in (_plain_layers(names, ours), _plain_layers(layers, theirs))
+        )
         missing, left_over = sorted(here - there), sorted(there - here)
     both = [(ours[name], theirs[name]) for name in ours if name in theirs]
     shapes = [f"{a.shown} ({b.shape} there, {a.shape} here)" for a, b in both if a.shape != b.shape]

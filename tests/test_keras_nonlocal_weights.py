@@ -18,6 +18,7 @@ from keras_nonlocal import (
     SqueezeExcite,
     VideoResNet,
 )
+from keras_nonlocal.weights import load_weights
 
 small = functools.partial(VideoResNet, 18, input_shape=(4, 32, 32, 3), num_classes=4, dropout=0.5)
 REGION = {"blocks": {"res4": (0,)}, "make_block": RegionNonLocal}
@@ -78,32 +79,47 @@ def test_the_directory_of_a_run(tmp_path):
         small(weights=str(tmp_path), **with_blocks(NonLocal, res4=(0,)))
 
 
-# case: (arguments of the file, arguments of the network, words); every second one was taken before.
+ELSEWHERE = {"blocks": {"res4": (1,)}, "make_block": RegionNonLocal}
+BOTH = {"blocks": {"res4": (0, 1)}, "make_block": RegionNonLocal}
+SE, NL = with_blocks(SqueezeExcite, res4=(0,)), with_blocks(NonLocal, res4=(0,))
+NARROW = with_blocks(functools.partial(RegionNonLocal, kernel_size=3), res4=(0,))
+C2D = {"temporal": "c2d", "topology": "torchvision"}
+I3D = {"temporal": "i3d_3x3x3", "topology": "torchvision"}
+SLOWFAST, FAIR_8 = {"topology": "slowfast"}, {"topology": "fair_8"}
+BEYOND = "has, beyond the network's, "
+# case: (arguments of the file, arguments of the network, words).
 OTHER = {
-    "elsewhere": (REGION, with_blocks(res4=(1,)), r"lacks res4_1_block/g/kernel, .* and 6 more; has, beyond .* res4_0_block/"),
-    "too many": (with_blocks(res4=(0, 1)), REGION, "which has, beyond the network's, res4_1_block/"),
-    "the second of two": (with_blocks(res4=(0, 1)), with_blocks(res4=(1,)), "beyond the network's, res4_0_block/"),
-    "too few": (REGION, with_blocks(res4=(0, 1)), "which lacks res4_1_block/"),
+    "elsewhere": (
+        REGION,
+        ELSEWHERE,
+        f"lacks res4_1_block/region/kernel, .* and 6 more; {BEYOND}res4_0_block/",
+    ),
+    "too many": (BOTH, REGION, f"which {BEYOND}res4_1_block/"),
+    "the second of two": (BOTH, ELSEWHERE, f"which {BEYOND}res4_0_block/"),
+    "too few": (REGION, BOTH, "which lacks res4_1_block/"),
     "none there": ({}, REGION, "which lacks res4_0_block/"),
-    "none here": (REGION, {}, "which has, beyond the network's, res4_0_block/"),
-    "another kind": (with_blocks(SqueezeExcite, res4=(0,)), with_blocks(NonLocal, res4=(0,)), "lacks res4_0_block/"),
-    "another temporal kind": ({"temporal": "c2d", "topology": "torchvision"}, {}, r"lacks res2_0_shift, .*and 5 more\."),
-    "the other temporal kind": ({}, {"temporal": "c2d", "topology": "torchvision"}, "beyond the network's, res2_0_shift"),
-    "another topology": ({"topology": "slowfast"}, {}, r"which has, beyond the network's, res2_pool\."),
-    "another padding": ({"topology": "slowfast"}, {"topology": "fair_8"}, "beyond the network's, stem_pool_pad"),
-    "an inflated kernel": ({"temporal": "i3d_3x3x3", "topology": "torchvision"}, {}, "lacks stem_conv/conv/kernel"),
+    "none here": (REGION, {}, f"which {BEYOND}res4_0_block/"),
+    "another kind": (SE, NL, f"lacks res4_0_block/.*; {BEYOND}res4_0_block/"),
+    "another temporal kind": (C2D, {}, r"lacks res2_0_shift, .*and 5 more\."),
+    "the other temporal kind": ({}, C2D, f"{BEYOND}res2_0_shift"),
+    "another topology": (SLOWFAST, {}, rf"which {BEYOND}res2_pool\."),
+    "another padding": (SLOWFAST, FAIR_8, rf"which {BEYOND}stem_pool_pad\."),
+    "an inflated kernel": (I3D, {}, "lacks stem_conv/conv/kernel"),
     "another depth": ({}, {"depth": 34}, "lacks res2_2_conv1/conv/kernel"),
-    "other classes": ({"num_classes": 5}, {}, r"another shape of fc/kernel \(\(512, 5\) there, \(512, 4\) here\), fc/bias"),
-    "no top": ({"include_top": False}, {}, "lacks fc/kernel, fc/bias"),
-    "another kernel": (REGION, with_blocks(functools.partial(RegionNonLocal, kernel_size=3), res4=(0,)), "another shape of res4_0_block/f_theta"),
-}  # fmt: skip
+    "other classes": (
+        {"num_classes": 5},
+        {},
+        r"shape of fc/kernel \(\(512, 5\) there, \(512, 4\) here\), fc/bias",
+    ),
+    "no top": ({"include_top": False}, {}, "which lacks fc/kernel, fc/bias"),
+    "another kernel": (REGION, NARROW, "another shape of res4_0_block/region/kernel"),
+}
 
 
 @pytest.mark.parametrize("ending", ["weights.h5", "keras"])
 @pytest.mark.parametrize("case", OTHER)
 def test_another_network_is_refused_by_name(case, ending, tmp_path):
     there, here, words = OTHER[case]
-    here = dict(here)
     path = saved(small(**there), tmp_path / f"x.{ending}")
     with pytest.raises(
         ValueError, match=rf"Expected `weights` that .*Received '.*{words}.*Try: the arg"
@@ -112,20 +128,27 @@ def test_another_network_is_refused_by_name(case, ending, tmp_path):
     assert len(str(caught.value)) < 1000 and "vars" not in str(caught.value)
 
 
+SCALED = with_blocks(functools.partial(NonLocal, scaled=True), res4=(0,))
 ARGUMENTS = {
-    "scaled": (with_blocks(NonLocal, res4=(0,)), with_blocks(functools.partial(NonLocal, scaled=True), res4=(0,)),
-               r"res4_0_block/scaled \(False there, True here\)"),
+    "scaled": (NL, SCALED, r"res4_0_block/scaled \(False there, True here\)"),
     "shift_divisor": ({}, {"shift_divisor": 4}, r"res2_0_shift/divisor \(8 there, 4 here\), .*and 5 more"),
-    "topology": ({"topology": "fair_8"}, {"topology": "fair_32"}, "stem_(conv|stride)"),
-}  # fmt: skip
+    "topology": (FAIR_8, {"topology": "keras"}, "res2_pool|stem_pool_pad"),
+    "strides": ({"depth": 50}, {"depth": 50, "topology": "keras"}, "has, beyond .* res3_0_conv2_pad"),
+    "strides in time": (
+        {"temporal": "i3d_3x3x3"},
+        {"temporal": "i3d_3x3x3", "topology": "fair_32"},
+        r"stem_conv/strides \(\[1, 2, 2\] there, \[2, 2, 2\] here\), stem_pool",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", ARGUMENTS)
 def test_a_keras_file_tells_arguments_that_no_shape_tells(case, tmp_path):
     there, here, words = ARGUMENTS[case]
-    path = saved(small(**there), tmp_path / "x.keras")
+    arguments = {"depth": 18, "input_shape": (4, 32, 32, 3), "num_classes": 4}
+    path = saved(VideoResNet(**arguments | there), tmp_path / "x.keras")
     with pytest.raises(ValueError, match=words):
-        small(weights=path, **here)
+        VideoResNet(weights=path, **arguments | here)
 
 
 @pytest.mark.parametrize("ending", ["weights.h5", "keras"])
@@ -136,7 +159,11 @@ def test_weights_for_images_fit_kernels_of_one_frame(ending, tmp_path):
         assert differing(image, small(weights=path, **arguments)) == []
     with pytest.raises(ValueError, match=r"another shape of|lacks"):
         small(weights=path, temporal="i3d_3x3x3")
-    assert differing(image, ImageResNet(18, input_shape=(32, 32, 3), num_classes=4, weights=path)) == []
+    path = saved(ImageResNet(50, input_shape=(32, 32, 3), num_classes=4), tmp_path / f"deep.{ending}")
+    with pytest.raises(ValueError, match="res3_0_conv2_pad"):
+        VideoResNet(50, "c2d", input_shape=(4, 32, 32, 3), num_classes=4, topology="keras", weights=path)
+    again = ImageResNet(18, input_shape=(32, 32, 3), num_classes=4, weights=tmp_path / f"x.{ending}")
+    assert differing(image, again) == []
 
 
 def test_a_file_without_names_is_held_against_classes_counts_and_shapes(tmp_path, monkeypatch):
@@ -159,8 +186,6 @@ def test_a_file_without_names_is_held_against_classes_counts_and_shapes(tmp_path
 def test_layers_of_a_class_in_another_order_are_refused(tmp_path):
     inputs = keras.Input((4, 4, 4, 8))
     parts = [RegionNonLocal(name=f"res4_{index}_block") for index in (1, 0)]
-    from keras_nonlocal.weights import load_weights
-
     path = saved(keras.Model(inputs, parts[1](parts[0](inputs))), tmp_path / "x.weights.h5")
     model = keras.Model(inputs, parts[0](parts[1](inputs)))
     with pytest.raises(ValueError, match="has in another order res4_0_block/"):
@@ -168,8 +193,6 @@ def test_layers_of_a_class_in_another_order_are_refused(tmp_path):
 
 
 def test_nothing_is_set_unless_all_fits(tmp_path):
-    from keras_nonlocal.weights import load_weights
-
     path = saved(randomised(small(num_classes=5)), tmp_path / "x.weights.h5")
     model = small()
     before = model.get_weights()
@@ -210,5 +233,5 @@ def test_a_damaged_file_is_refused(tmp_path):
     path = saved(small(), tmp_path / "x.weights.h5")
     whole = (tmp_path / "x.weights.h5").read_bytes()
     (tmp_path / "x.weights.h5").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="which cannot be read.*Try"):
+    with pytest.raises(ValueError, match=r"which cannot be read.*Try"):
         small(weights=path)

@@ -137,23 +137,20 @@ def _check_origin(config, num_classes, images):
         told = {name: value for name, value in found.fields.items() if name in (*_BUILDS, "block")}
         theirs = dataclasses.replace(config, **told)
         here, there = _essence(config, images), _essence(theirs, found.images)
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, OSError) as error:
         raise NetworkError(f"--weights={config.weights}: {error}") from None
-    if found.images or images:  # Images have no temporal kind, and of a topology the stride alone.
-        for essence in (here, there):
-            del essence["temporal"]
-            essence["topology"] = TOPOLOGIES[essence["topology"]].strided_conv
     names = [name for name in here if here[name] != there[name]]
+    if found.images or images:  # Images have no temporal kind, and of a topology the stride alone.
+        strides = {TOPOLOGIES[essence["topology"]].strided_conv for essence in (here, there)}
+        names = [name for name in names if name != "temporal" and (name != "topology" or len(strides) > 1)]
     names += ["block"] if "blocks" in names else []
-    if not names and found.num_classes in (None, num_classes):
-        return
-    received, remedy = (shlex.join(_flags(run, names)) for run in (config, theirs))
+    expected, received = (_flags(run, names, essence) for run, essence in ((theirs, there), (config, here)))
+    remedy = expected
     if not names:
-        received, remedy = f"{num_classes} classes", "other weights, of as many classes"
-        remedy += f": train.convert --ignore_head --num_classes={num_classes} leaves a new classifier"
-        expected = f"{found.num_classes} classes"
-    else:
-        expected = remedy
+        if found.num_classes in (None, num_classes):
+            return
+        expected, received = f"{found.num_classes} classes", f"{num_classes} classes"
+        remedy = f"weights of train.convert --ignore_head --num_classes={num_classes}"
     raise NetworkError(
         f"Expected {expected}, which {found.path} says of --weights={config.weights}. Received {received}. "
         f"Try: {remedy}"
@@ -173,12 +170,12 @@ def _essence(config, images):
     }
 
 
-def _flags(config, names):
+def _flags(config, names, essence):
     fields = {field.name: field for field in dataclasses.fields(config)}
     values = {name: getattr(config, name) for name in names}
     if "topology" in values:
-        values["topology"] = _essence(config, images=False)["topology"]
-    return [flag for name, value in values.items() for flag in as_flags(fields[name], value)]
+        values["topology"] = essence["topology"]
+    return shlex.join(flag for name, value in values.items() for flag in as_flags(fields[name], value))
 
 
 def _makers(config):
