@@ -16,6 +16,7 @@ import keras
 from keras.src.saving import saving_lib
 
 _OF_TIME = re.compile(r".*_shift|res2_pool|stem_stride|stem_pool_pad")  # A network for images needs none.
+_NUMBER = re.compile(r"_\d+$")
 _INPUT = re.compile(r"input_layer(_\d+)?")
 _HEAD = (
     "pool",
@@ -150,6 +151,10 @@ def _differences(model, layers, variables):
     both = [(ours[name], theirs[name]) for name in ours if name in theirs]
     shapes = [f"{a.shown} ({b.shape} there, {a.shape} here)" for a, b in both if a.shape != b.shape]
     found = {"lacks": missing, "has, beyond the network's,": left_over, "has another shape of": shapes}
+    if not any(found.values()):
+        here, there = ({name: _NUMBER.sub("", key) for key, name in n.items()} for n in (names, layers))
+        kinds = [name for name in here if here[name] != there.get(name, here[name])]
+        found["has another kind of"] = [] if _inflates(layers, names) else kinds
     if not any(found.values()):
         found["has in another order"] = [a.shown for a, b in both if a.key != b.key]
     return [f"{words} {_some(names)}" for words, names in found.items() if names]

@@ -18,6 +18,7 @@ from keras_nonlocal import (
     SqueezeExcite,
     VideoResNet,
 )
+from keras_nonlocal.architecture import Topology
 from keras_nonlocal.weights import load_weights
 
 small = functools.partial(VideoResNet, 18, input_shape=(4, 32, 32, 3), num_classes=4, dropout=0.5)
@@ -137,7 +138,12 @@ ARGUMENTS = {
     "strides in time": (
         {"temporal": "i3d_3x3x3"},
         {"temporal": "i3d_3x3x3", "topology": "fair_32"},
-        r"stem_conv/strides \(\[1, 2, 2\] there, \[2, 2, 2\] here\), stem_pool",
+        r"which has another kind of stem_pool\.",
+    ),
+    "strides of the stem": (
+        {"temporal": "i3d_3x3x3", "topology": Topology(1, 2)},
+        {"temporal": "i3d_3x3x3", "topology": Topology(2, 2)},
+        r"stem_conv/strides \(\[1, 2, 2\] there, \[2, 2, 2\] here\)\.",
     ),
 }
 
@@ -145,7 +151,7 @@ ARGUMENTS = {
 @pytest.mark.parametrize("case", ARGUMENTS)
 def test_a_keras_file_tells_arguments_that_no_shape_tells(case, tmp_path):
     there, here, words = ARGUMENTS[case]
-    arguments = {"depth": 18, "input_shape": (4, 32, 32, 3), "num_classes": 4}
+    arguments = {"depth": 18, "input_shape": (8, 32, 32, 3), "num_classes": 4}
     path = saved(VideoResNet(**arguments | there), tmp_path / "x.keras")
     with pytest.raises(ValueError, match=words):
         VideoResNet(weights=path, **arguments | here)
