@@ -6,9 +6,6 @@ Weights have the same names in both networks: "res3_0_conv1/conv/kernel" ("res3_
 time), "res3_0_norm1/gamma", "res3_0_block/g/kernel", "fc/kernel".
 """
 
-import os
-import warnings
-
 import keras
 from keras import layers
 
@@ -22,6 +19,7 @@ from keras_nonlocal.resnet_arguments import (
     checked_topology,
     temporal_kind,
 )
+from keras_nonlocal.weights import load_weights
 
 
 def VideoResNet(
@@ -84,7 +82,10 @@ def VideoResNet(
         frozen_batch_norm: Whether the network's batch norms keep to their running statistics, for small
             batches and 128-frame clips; blocks have an argument of their own, batch_norm=False.
         include_top: Whether dropout and classifier stand on the pooled features.
-        weights: None, or the path of a `.weights.h5` file that fits this network exactly.
+        weights: None, or a `.weights.h5` or `.keras` file, or a run's directory, whose model.keras is taken.
+            Its layers and variables must be this network's by name and shape, with none left over. A
+            `.keras` file is also held against the arguments of the layers; strides and pooling sizes
+            leave no trace in `.weights.h5`. Weights of an `ImageResNet` fit a video network of 2-D kernels.
         pooling: Pooling over T, H, W without the top: None for no pooling, "avg" or "max".
         classifier_activation: None gives logits, "softmax" probabilities.
         classifier_initializer: Initializer of the classifier's kernel; None means N(0, 0.001) for "tsm",
@@ -107,7 +108,7 @@ def VideoResNet(
         ValueError: The depth, temporal kind, topology, placement, a stage or a residual block is unknown;
             `blocks` comes without `make_block` or the reverse; the input shape has not four entries or too
             few frames; groups or an inflated 1x1 are asked for where residual blocks have no bottleneck;
-            the weights file is not there, cannot be read or is another network's.
+            the weights file is not there, cannot be read or is another network's; nothing is set then.
 
     Example:
         >>> from keras_nonlocal import RegionNonLocal, VideoResNet
@@ -141,7 +142,9 @@ def VideoResNet(
     elif pooling is not None:
         x = pool(x, pooling)
     model = keras.Model(inputs, x, name=name or f"{builder[:5].lower()}_resnet{depth}")
-    return model if weights is None else _loaded(model, weights, builder)
+    if weights is not None:
+        load_weights(model, weights, builder)
+    return model
 
 
 def ImageResNet(
@@ -180,23 +183,3 @@ def ImageResNet(
         (None, 512)
     """
     return VideoResNet(depth, IMAGES, blocks, make_block, num_classes, input_shape, dropout, **options)
-
-
-def _loaded(model, path, builder):
-    if not os.path.isfile(path):
-        raise ValueError(
-            f"{builder}: Expected `weights` to be None or the path of a .weights.h5 file. "
-            f"Received {path!r}, which is no file. "
-            "Try: python -m train.convert, or keras_nonlocal.checkpoints, for another library's checkpoint."
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # Keras warns where it leaves a layer out.
-            model.load_weights(path)
-    except (ValueError, OSError, UserWarning) as error:
-        raise ValueError(
-            f"{builder}: Expected `weights` that were saved from this very network. "
-            f"Received {path!r}: {str(error).splitlines()[0]} "
-            "Try: the arguments that it was saved with, or python -m train.convert."
-        ) from error
-    return model

@@ -19,7 +19,7 @@ from torch_file import write_torch
 from keras_nonlocal import VideoResNet
 from train import convert
 from train.config import Config, define_flags
-from train.network import build_network
+from train.network import NetworkError, build_network
 
 SMALL = ["--depth=18", "--blocks=res3_0", "--block=NonLocal", "--num_classes=3"]
 
@@ -146,6 +146,19 @@ def test_a_trunk_into_a_network_with_blocks_and_other_classes(small, tmp_path, c
     np.testing.assert_array_equal(
         again.get_layer("res4_0_conv1").layer.kernel, model.get_layer("res4_0_conv1").layer.kernel
     )
+
+
+def test_a_run_of_other_flags_than_the_conversions_is_refused(small, tmp_path):
+    output = str(tmp_path / "w.weights.h5")
+    main("--format=tsm", f"--source={small[0]}", f"--output={output}", *SMALL, "--allow_missing_blocks")
+    same = {"depth": 18, "blocks": ("res3_0",), "block": ("NonLocal",), "weights": output}
+    build_network(Config(**same), 3)
+    for values, remedy in (
+        ({"topology": "keras"}, "--topology=torchvision"),
+        ({"block": ("NonLocal(scaled=True)",)}, "--blocks=res3_0 --block=NonLocal"),
+    ):
+        with pytest.raises(NetworkError, match=rf"w.weights.json says of --weights=.*Try: {remedy}$"):
+            build_network(Config(**same | values), 3)
 
 
 FAILS = {

@@ -86,7 +86,10 @@ class Config:
     )
     frozen_batch_norm: bool = _network(False, "keep the network's batch norms to their running statistics")
     weights: str = _network(
-        "", "what to start from: X.weights.h5 of train.convert, or empty for random", none=True
+        "",
+        "what to start from: X.weights.h5 of train.convert, a .keras file or a run's directory, of the same "
+        "network; empty for random",
+        none=True,
     )
     block: tuple[str, ...] = _network(
         ("RegionNonLocal",),

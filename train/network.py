@@ -5,6 +5,9 @@ import dataclasses
 import functools
 import inspect
 import re
+import shlex
+
+import keras
 
 from keras_nonlocal import (
     AttentionChain,
@@ -20,6 +23,7 @@ from keras_nonlocal import (
 )
 from keras_nonlocal.architecture import (
     DEPTHS,
+    IMAGES,
     PLACEMENTS,
     TEMPORAL_KINDS,
     TOPOLOGIES,
@@ -27,6 +31,9 @@ from keras_nonlocal.architecture import (
     stage_maps,
 )
 from keras_nonlocal.resnet_arguments import block_makers
+from keras_nonlocal.weights import lasting
+from train.fields import as_flags
+from train.origin import origin
 
 BLOCKS = {
     "NonLocal": NonLocal,
@@ -41,6 +48,19 @@ BLOCKS = {
     "GlobalContext": GlobalContext,
     "ConvBlockAttention": ConvBlockAttention,
 }
+
+# Fields that must agree between weights and run; as do the blocks that --block and --blocks describe.
+_BUILDS = (
+    "depth",
+    "temporal",
+    "topology",
+    "groups",
+    "group_width",
+    "squeeze_excite_ratio",
+    "blocks",
+    "mean",
+    "std",
+)
 
 _PLACE = re.compile(r"(res[2-5])_(0|[1-9]\d*)")
 _TARGET = re.compile(r"res[2-5](_(0|[1-9]\d*))?")
@@ -80,8 +100,10 @@ def build_network(config, num_classes, images=False):
         images: Whether to build the network for images, which have no temporal kind.
 
     Raises:
-        NetworkError: The fields describe no network, or its weights do not fit.
+        NetworkError: The fields describe no network, or its weights are those of another one.
     """
+    if config.weights:
+        _check_origin(config, num_classes, images)
     arguments = _arguments(config) | {"blocks": _makers(config), "num_classes": num_classes}
     try:
         if images:
@@ -89,7 +111,7 @@ def build_network(config, num_classes, images=False):
             return ImageResNet(input_shape=(None, None, 3), **arguments)
         return VideoResNet(input_shape=(config.clip_frames, None, None, 3), **arguments)
     except (ValueError, OSError) as error:
-        raise NetworkError(str(error)) from error
+        raise NetworkError(str(error).replace("`weights`", "`weights` (--weights)")) from error
 
 
 def network_fields(config):
@@ -104,6 +126,56 @@ def _arguments(config):
     fields = network_fields(config)
     names = fields.keys() & inspect.signature(VideoResNet).parameters
     return {name: None if name in nothing and not fields[name] else fields[name] for name in names}
+
+
+def _check_origin(config, num_classes, images):
+    """Raises NetworkError if what stands beside the weights tells of another network or preprocessing."""
+    try:
+        found = origin(config.weights)
+        if found is None:
+            return
+        told = {name: value for name, value in found.fields.items() if name in (*_BUILDS, "block")}
+        theirs = dataclasses.replace(config, **told)
+        here, there = _essence(config, images), _essence(theirs, found.images)
+    except (ValueError, TypeError, OSError) as error:
+        raise NetworkError(f"--weights={config.weights}: {error}") from None
+    names = [name for name in here if here[name] != there[name]]
+    if found.images or images:  # Images have no temporal kind, and of a topology the stride alone.
+        strides = {TOPOLOGIES[essence["topology"]].strided_conv for essence in (here, there)}
+        names = [name for name in names if name != "temporal" and (name != "topology" or len(strides) > 1)]
+    names += ["block"] if "blocks" in names else []
+    expected, received = (_flags(run, names, essence) for run, essence in ((theirs, there), (config, here)))
+    remedy = expected
+    if not names:
+        if found.num_classes in (None, num_classes):
+            return
+        expected, received = f"{found.num_classes} classes", f"{num_classes} classes"
+        remedy = f"weights of train.convert --ignore_head --num_classes={num_classes}"
+    raise NetworkError(
+        f"Expected {expected}, which {found.path} says of --weights={config.weights}. Received {received}. "
+        f"Try: {remedy}"
+    )
+
+
+def _essence(config, images):
+    """Returns what must agree between weights and run, by the names of the fields; most has no shape."""
+    kind = IMAGES if images else TEMPORAL_KINDS[config.temporal]
+    return {name: getattr(config, name) for name in _BUILDS} | {
+        "topology": config.topology or kind.topology,
+        "blocks": {
+            f"{stage}_{index}": lasting(keras.saving.serialize_keras_object(make(name="block")))
+            for stage, indices in _makers(config).items()
+            for index, make in indices.items()
+        },
+    }
+
+
+def _flags(config, names, essence):
+    fields = {field.name: field for field in dataclasses.fields(config)}
+    values = {name: getattr(config, name) for name in names}
+    if "topology" in values:
+        values["topology"] = essence["topology"]
+    return shlex.join(flag for name, value in values.items() for flag in as_flags(fields[name], value))
 
 
 def _makers(config):
