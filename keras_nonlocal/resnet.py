@@ -19,7 +19,6 @@ from keras_nonlocal.resnet_arguments import (
     checked_topology,
     temporal_kind,
 )
-from keras_nonlocal.weights import load_weights
 
 
 def VideoResNet(
@@ -143,6 +142,9 @@ def VideoResNet(
         x = pool(x, pooling)
     model = keras.Model(inputs, x, name=name or f"{builder[:5].lower()}_resnet{depth}")
     if weights is not None:
+        # It reads Keras's files by modules that a later Keras may have moved; the layers must not need it.
+        from keras_nonlocal.weights import load_weights
+
         load_weights(model, weights, builder)
     return model
 

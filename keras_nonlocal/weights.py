@@ -18,11 +18,8 @@ from keras.src.saving import saving_lib
 _OF_TIME = re.compile(r".*_shift|res2_pool|stem_stride|stem_pool_pad")  # A network for images needs none.
 _NUMBER = re.compile(r"_\d+$")
 _INPUT = re.compile(r"input_layer(_\d+)?")
-_HEAD = (
-    "pool",
-    "dropout",
-    "fc",
-)  # They may differ in what is no weight: features are pooled, or logits made.
+# They may differ in what is no weight, as features are pooled by one network and logits made by the other.
+_HEAD = ("pool", "dropout", "fc")
 # Arguments that change how a layer is trained or begins, and what the network is given, but not its answer.
 _FREE = {
     *("name", "trainable", "dtype", "seed", "rate", "dropout", "momentum", "synchronized", "batch_shape"),
