@@ -142,10 +142,7 @@ def VideoResNet(
         x = pool(x, pooling)
     model = keras.Model(inputs, x, name=name or f"{builder[:5].lower()}_resnet{depth}")
     if weights is not None:
-        # It reads Keras's files by modules that a later Keras may have moved; the layers must not need it.
-        from keras_nonlocal.weights import load_weights
-
-        load_weights(model, weights, builder)
+        _load(model, weights, builder)
     return model
 
 
@@ -185,3 +182,10 @@ def ImageResNet(
         (None, 512)
     """
     return VideoResNet(depth, IMAGES, blocks, make_block, num_classes, input_shape, dropout, **options)
+
+
+def _load(model, weights, builder):
+    # Imported here: it reads Keras's files by modules that a later Keras may move, and layers need none of it.
+    from keras_nonlocal.weights import load_weights
+
+    load_weights(model, weights, builder)
