@@ -185,7 +185,7 @@ def ImageResNet(
 
 
 def _load(model, weights, builder):
-    # Imported here: it reads Keras's files by modules that a later Keras may move, and layers need none of it.
+    # It is imported here as it reads files by modules that a later Keras may move, and layers do without.
     from keras_nonlocal.weights import load_weights
 
     load_weights(model, weights, builder)
