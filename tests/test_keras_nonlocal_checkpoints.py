@@ -95,6 +95,7 @@ def caffe2(name):
     rows = json.loads((released.FIXTURES / f"caffe2_blobs_{name}.json").read_text())["blobs"]
     generator = np.random.default_rng(0)
     blobs = {row["blob"]: generator.standard_normal(row["shape"]).astype("float32") for row in rows}
+    blobs |= {name: np.abs(blob) for name, blob in blobs.items() if name.endswith("_riv")}  # Variances.
     return blobs, {row["pyslowfast"]: blobs[row["blob"]] for row in rows}
 
 
@@ -113,8 +114,8 @@ def test_blobs_of_fair_are_the_tensors_of_pyslowfast(name, temporal):
     report = load(model, blobs | extra, "fair")
     assert set(report.dropped) == extra.keys() and len(report.loaded) == len(blobs) == len(model.weights)
     by_blob = values(model)
-    load(model, {f"module.{key}": -array for key, array in tensors.items()}, "slowfast")
-    assert all(np.array_equal(a, -b) for a, b in zip(by_blob, values(model), strict=True))
+    load(model, {f"module.{key}": 2 * array for key, array in tensors.items()}, "slowfast")
+    assert all(np.array_equal(2 * a, b) for a, b in zip(by_blob, values(model), strict=True))
 
 
 def test_affine_blobs_are_a_scale_and_a_shift():
@@ -587,7 +588,7 @@ def test_weights_for_bgr_take_rgb(tensors):
     images = np.random.default_rng(0).standard_normal((2, 32, 32, 3)).astype("float32")
     expected = np.asarray(model(images))
     load(model, tensors, "torchvision", reverse_channels=True)
-    np.testing.assert_allclose(model(images[..., ::-1]), expected, atol=1e-5)
+    np.testing.assert_allclose(model(images[..., ::-1]), expected, rtol=1e-4, atol=1e-3)
     assert np.abs(np.asarray(model(images)) - expected).max() > 0.1
 
 
