@@ -43,19 +43,12 @@ class VideoFiles:
         """
         video = self.manifest.videos[row]
         choose = frame_chooser(lambda count: sample(count, draws), video.start, video.end, self.fps)
+        # The data set's other operations run on the CPU too.
+        one_by_one = transform and (lambda frame: np.asarray(transform(frame)))
         try:
-            frames, seconds = self._decode(video.path, choose, transform and _of_one_frame(transform))
+            with tf.device("CPU"):
+                frames, seconds = self._decode(video.path, choose, one_by_one)
         except (BadVideo, Unusable) as bad:
             reason = bad.reason.encode("utf-8", "backslashreplace")
             return False, np.zeros((1, 1, 1, 3), np.uint8), np.zeros(1, np.float32), reason
         return True, frames, seconds.astype(np.float32), b""
-
-
-def _of_one_frame(transform):
-    """Returns the function of one frame, NumPy to NumPy, that applies a transform of frames."""
-
-    def transform_frame(frame):
-        with tf.device("CPU"):  # The data set's other operations run there too.
-            return transform(tf.constant(frame)).numpy()
-
-    return transform_frame

@@ -1,7 +1,6 @@
 """Resizing as its definition has it, in float64, and the per-frame transforms that tests give to decoders."""
 
 import numpy as np
-import tensorflow as tf
 
 from pipelines.augmenting.resizing import scale_short_side
 
@@ -31,4 +30,4 @@ def assert_rounded(levels, exact):
 
 def to_short_side(size):
     """Returns the transform of a frame that scales its short side; None for no size."""
-    return size and (lambda frame: scale_short_side(tf.constant(np.ascontiguousarray(frame)), size).numpy())
+    return size and (lambda frame: np.asarray(scale_short_side(frame, size)))

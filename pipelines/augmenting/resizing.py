@@ -28,8 +28,7 @@ def crop_and_resize(frames, corner, extent, size):
         uint8 [T, size, size, 3].
     """
     box = frames[:, corner[0] : corner[0] + extent[0], corner[1] : corner[1] + extent[1]]
-    square = tf.constant([size, size])
-    return tf.ensure_shape(_resize(box, extent, square), (None, size, size, 3))
+    return tf.ensure_shape(_resized(box, (extent[0], extent[1]), (size, size)), (None, size, size, 3))
 
 
 def scale_short_side(frames, size):
@@ -46,15 +45,16 @@ def scale_short_side(frames, size):
         Unusable: A resized frame would have more than 2^25 pixels; in graphs it is
             `tf.errors.InvalidArgumentError`.
     """
-    shape = tf.shape(frames)
-    scaled = _scaled(shape[-3:-1], size)
-    pixels = tf.reduce_prod(tf.cast(scaled, tf.int64))
-    what = f"pixels of a scaled frame are above the limit of {_MOST_PIXELS:,}"
-    if tf.executing_eagerly() and int(pixels) > _MOST_PIXELS:
-        raise Unusable(f"{int(pixels):,} {what}")
-    with tf.control_dependencies([tf.debugging.Assert(pixels <= _MOST_PIXELS, [pixels, what])]):
-        flat = tf.reshape(frames, tf.concat([[-1], shape[-3:]], 0))  # [N, H, W, 3]
-    return tf.reshape(_resize(flat, shape[-3:-1], scaled), tf.concat([shape[:-3], scaled, [3]], 0))
+    shape = _sides(frames)
+    scaled = _scaled(shape, size)
+    _check_pixels(*scaled)
+
+    def resized():
+        leading = tf.shape(frames)[:-3]
+        flat = tf.reshape(frames, (-1, *shape, 3))  # [N, H, W, 3]
+        return tf.reshape(_resized(flat, shape, scaled), tf.concat([leading, [*scaled, 3]], 0))
+
+    return _cond(_equal(shape, scaled), lambda: frames, resized)
 
 
 def square_views(frames, size, crops):
@@ -75,56 +75,97 @@ def square_views(frames, size, crops):
     """
     if crops not in (1, 3):
         raise ValueError(f"Expected 1 or 3 crops. Received crops={crops}. Try: crops=3.")
-    shape = tf.shape(frames)
-    flat = tf.reshape(frames, tf.concat([[-1], shape[-3:]], 0))  # [N, H, W, 3]
-    scaled = _scaled(shape[-3:-1], size)
-    free = scaled - size
-    middle, is_long = free // 2, tf.stack([free[0] > free[1], free[0] <= free[1]])
+    shape = _sides(frames)
+    scaled = _scaled(shape, size)
+    flat = tf.reshape(frames, (-1, *shape, 3))  # [N, H, W, 3]
     views = []
     for place in {1: [1], 3: [0, 1, 2]}[crops]:
-        corner = tf.where(is_long, free * place // 2, middle)
-        views.append(_resized_box(flat, scaled, corner, tf.constant([size, size])))
+        # The short side has no free space, so that a part of it is none either.
+        corner = [(side - size) * place // 2 for side in scaled]
+        views.append(_resized_box(flat, shape, scaled, corner, (size, size)))
     views = tf.stack(views, axis=1)  # [N, crops, size, size, 3]
-    return tf.reshape(views, tf.concat([shape[:-3], [crops, size, size, 3]], 0))
+    return tf.reshape(views, tf.concat([tf.shape(frames)[:-3], [crops, size, size, 3]], 0))
+
+
+def _sides(frames):
+    """Returns (height, width) of frames: integers as far as they are known, else tensors."""
+    known = frames.shape[-3:-1]
+    return [tf.shape(frames)[axis - 3] if side is None else int(side) for axis, side in enumerate(known)]
 
 
 def _scaled(shape, size):
     """Returns (height, width) of frames of `shape` (height, width) whose short side becomes `size`."""
-    return tf.cast(tf.round(shape * size / tf.reduce_min(shape)), tf.int32)
+    height, width = shape
+    if isinstance(height, int) and isinstance(width, int):
+        return [round(side * size / min(shape)) for side in shape]
+    return [tf.cast(tf.round(side * size / tf.minimum(height, width)), tf.int32) for side in shape]
 
 
-def _resize(frames, shape, scaled):
+def _check_pixels(height, width):
+    """Raises `Unusable` if a frame would be too large; in graphs it fails when it runs."""
+    words = f"pixels of a scaled frame are above the limit of {_MOST_PIXELS:,}"
+    if isinstance(height, int) and isinstance(width, int):
+        if height * width > _MOST_PIXELS:
+            raise Unusable(f"{height * width:,} {words}")
+        return
+    pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
+    tf.debugging.Assert(pixels <= _MOST_PIXELS, [pixels, words])
+
+
+def _resized(frames, shape, scaled):
     """Resizes frames [N, H, W, 3] of `shape` (H, W) to `scaled` (H', W')."""
-    enlarged = tf.reduce_all(scaled >= shape) & tf.reduce_any(scaled > shape)
-    return tf.cond(
-        enlarged,
-        # A frame that only grows needs no antialiasing, and this kernel takes a fourth of the time.
-        lambda: _rounded(tf.image.resize(frames, scaled)),
-        lambda: _resized_box(frames, scaled, tf.constant([0, 0]), scaled),
+    grows = _every([after >= before for before, after in zip(shape, scaled, strict=True)])
+    return _cond(
+        _equal(shape, scaled),
+        lambda: frames,
+        lambda: _cond(
+            grows,
+            # A frame that only grows needs no antialiasing, and this kernel takes a fourth of the time.
+            lambda: _rounded(tf.image.resize(frames, scaled)),
+            lambda: _resized_box(frames, shape, scaled, (0, 0), scaled),
+        ),
     )
 
 
-def _resized_box(frames, scaled, corner, extent):
+def _resized_box(frames, shape, scaled, corner, extent):
     """Returns the box of `extent` at `corner` of frames [N, H, W, 3] resized to `scaled` (H', W')."""
-    shape = tf.shape(frames)[1:3]
 
     def box():
         return frames[:, corner[0] : corner[0] + extent[0], corner[1] : corner[1] + extent[1]]
 
     def resized_box():
+        scale = [after / before for before, after in zip(shape, scaled, strict=True)]
         pixels = tf.raw_ops.ScaleAndTranslate(
             images=frames,
             size=extent,
-            scale=tf.cast(scaled / shape, tf.float32),
+            scale=tf.cast(scale, tf.float32),
             translation=-tf.cast(corner, tf.float32),
             kernel_type="triangle",
             antialias=True,
         )
         return _rounded(pixels)
 
-    return tf.cond(tf.reduce_all(tf.equal(scaled, shape)), box, resized_box)
+    return _cond(_equal(shape, scaled), box, resized_box)
 
 
 def _rounded(pixels):
     """Returns levels in [0, 255] as uint8; halves are rounded up."""
     return tf.cast(pixels + 0.5, tf.uint8)
+
+
+def _equal(shape, other):
+    return _every([a == b for a, b in zip(shape, other, strict=True)])
+
+
+def _every(conditions):
+    """Returns whether all conditions hold: a bool if they are, else a tensor."""
+    if all(isinstance(condition, bool) for condition in conditions):
+        return all(conditions)
+    return tf.reduce_all(tf.stack(conditions))
+
+
+def _cond(condition, yes, no):
+    """Chooses at once where the condition is known: a frame that is scaled alone is not worth a graph."""
+    if isinstance(condition, bool):
+        return yes() if condition else no()
+    return tf.cond(condition, yes, no)
