@@ -17,7 +17,7 @@ import av
 import numpy as np
 
 from pipelines.bad_video import Unusable
-from pipelines.decoding.display import display_of_frame
+from pipelines.decoding.display import display_of_frame, display_of_track
 
 # Only these are opened. A playlist, of which FFmpeg knows many kinds, could name any other file or server.
 _CONTAINERS = (
@@ -92,7 +92,7 @@ def indexed(source, limits):
         seconds = np.array([(time - times[0]) * unit.numerator / unit.denominator for time in times])
         check(limits, seconds=seconds[-1])
         read = functools.partial(_read_indexed, container, stream, times, keys)
-        yield Video(seconds, read, stream.codec.canonical_name)
+        yield Video(seconds, _shown(read, source, container, stream), stream.codec.canonical_name)
 
 
 @contextlib.contextmanager
@@ -109,7 +109,8 @@ def counted(source, limits):
         check(limits, seconds=seconds[-1])
     with _open(source, limits) as container:
         stream = _video_stream(container)
-        yield Video(seconds, functools.partial(_read_counted, container, stream), stream.codec.canonical_name)
+        read = functools.partial(_read_counted, container, stream)
+        yield Video(seconds, _shown(read, source, container, stream), stream.codec.canonical_name)
 
 
 def _open(source, limits):
@@ -140,6 +141,18 @@ def _open(source, limits):
     return container
 
 
+def _shown(read, source, container, stream):
+    """Returns the function `read` of frames as one of frames and how they are shown."""
+    is_mp4 = container.format.name == _CONTAINERS_WITH_DISPLAY_TIMES[0]
+    of_all = display_of_track(source, stream.id) if is_mp4 else None
+
+    def read_shown(numbers):
+        for number, frame in read(numbers):
+            yield number, frame, of_all or display_of_frame(frame)
+
+    return read_shown
+
+
 def _video_stream(container):
     """Returns the first video stream, or None. A cover is an attached picture, and no video."""
     streams = (stream for stream in container.streams.video if not stream.disposition & _NO_VIDEO)
@@ -157,7 +170,7 @@ def _read_counted(container, stream, numbers):
     wanted, last = set(numbers), max(numbers)
     for number, frame in enumerate(_whole(container.decode(stream))):
         if number in wanted:
-            yield number, frame, display_of_frame(frame)
+            yield number, frame
         if number == last:
             return
 
@@ -195,7 +208,7 @@ def _read_indexed(container, stream, times, keys, numbers):
         container.seek(times[start], stream=stream)
         wanted = {times[number] for number in group}
         for frame in _decode_group(container, stream, times[start], number_of, wanted, prefix):
-            yield number_of[frame.pts], frame, display_of_frame(frame)
+            yield number_of[frame.pts], frame
 
 
 def _groups(numbers, keys):

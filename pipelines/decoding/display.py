@@ -1,13 +1,14 @@
 """How a picture is shown: turned and mirrored, as a file says beside the pixels."""
 
+import io
 import struct
 from typing import NamedTuple
 
-import av
 import numpy as np
 
-_MATRIX = av.sidedata.sidedata.Type.DISPLAYMATRIX
 _ORIENTATION_TAG = 0x112
+_MOST_BOXES = 10_000
+_LARGEST_MOVIE = 2**26  # The tracks' headers stand in its beginning.
 
 
 class Display(NamedTuple):
@@ -41,18 +42,69 @@ _ORIENTATIONS = [
 
 
 def display_of_frame(frame):
-    """Returns the `Display` of an av.VideoFrame; angles between quarters of a turn go to the nearest one."""
+    """Returns the `Display` of an av.VideoFrame by its angle, which goes to the nearest quarter of a turn.
+
+    An angle cannot tell a mirror. PyAV's list of a frame's side data could, but it never frees its memory.
+    """
+    return _ORIENTATIONS[(0, 7, 2, 5)[round(frame.rotation / 90) % 4]]
+
+
+def display_of_track(source, track):
+    """Returns the `Display` of a track of an MP4 or MOV file, which says it by a matrix, or None.
+
+    Args:
+        source: The path of the file, or its bytes.
+        track: The identifier of the track.
+    """
     try:
-        matrix = frame.side_data.get(_MATRIX)
-    except ValueError:  # PyAV knows fewer kinds of side data than FFmpeg, and then gives none of them.
-        return _ORIENTATIONS[(0, 7, 2, 5)[round(frame.rotation / 90) % 4]]
-    if matrix is None:
-        return Display()
+        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+            movie = _movie(file)
+        whole, matrices = np.eye(2), {}
+        for kind, data in _boxes(movie):
+            if kind == b"mvhd":
+                whole = _matrix(data, 48 if data[0] else 36)
+            for inner, header in _boxes(data) if kind == b"trak" else ():
+                if inner == b"tkhd":
+                    (number,) = struct.unpack_from(">I", header, 20 if header[0] else 12)
+                    matrices[number] = _matrix(header, 52 if header[0] else 40)
+        (a, b), (c, d) = matrices[track] @ whole
+    except (OSError, KeyError, IndexError, struct.error):  # There is no such track, or its header is damaged.
+        return None
     # A point (x, y) is shown at (a x + c y, b x + d y).
-    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
     if abs(a) + abs(d) >= abs(b) + abs(c):
-        return Display(False, rows_reversed=d < 0, columns_reversed=a < 0)
-    return Display(True, rows_reversed=b < 0, columns_reversed=c < 0)
+        return Display(False, rows_reversed=bool(d < 0), columns_reversed=bool(a < 0))
+    return Display(True, rows_reversed=bool(b < 0), columns_reversed=bool(c < 0))
+
+
+def _movie(file):
+    """Returns the content of the box `moov` of an MP4 file."""
+    for _ in range(_MOST_BOXES):
+        size, kind = struct.unpack(">I4s", file.read(8))
+        rest = size - 8
+        if size == 1:
+            rest = struct.unpack(">Q", file.read(8))[0] - 16
+        if kind == b"moov":
+            return file.read(_LARGEST_MOVIE if size == 0 else min(rest, _LARGEST_MOVIE))
+        if size == 0 or rest < 0:
+            break
+        file.seek(rest, 1)
+    return b""
+
+
+def _boxes(data):
+    """Yields (kind, content) of the boxes in a box."""
+    place = 0
+    for _ in range(_MOST_BOXES):
+        size, kind = struct.unpack_from(">I4s", data, place) if place + 8 <= len(data) else (0, b"")
+        if size < 8:
+            return
+        yield kind, data[place + 8 : place + size]
+        place += size
+
+
+def _matrix(header, place):
+    a, b, _, c, d = struct.unpack_from(">5i", header, place)
+    return np.array([[a, b], [c, d]], float)
 
 
 def display_of_image(data):
