@@ -187,7 +187,7 @@ def test_an_interrupt_ends_it_in_a_line_and_leaves_no_half_shards(manifest, undi
     # A process in the background of a shell ignores interrupts.
     hearing = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
     with start_slow(flags(manifest, tmp_path), **hearing) as run:
-        wait_for(lambda: list(tmp_path.glob(".partial-*")), run)
+        wait_for(lambda: (tmp_path / "unfinished.json").exists() and list(tmp_path.glob(".partial-*")), run)
         run.send_signal(signal.SIGINT)
         _, said = run.communicate(timeout=60)
     assert run.returncode == 130 and "Traceback" not in said
