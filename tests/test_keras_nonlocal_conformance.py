@@ -11,7 +11,7 @@ from keras import ops
 from layer_table import ROWS, ROWS_OF_EACH_LAYER, make, model_of
 from oracles import path_inside
 
-from keras_nonlocal import affinity
+from keras_nonlocal import ConvBlockAttention, affinity
 
 HALF = ("mixed_float16", "mixed_bfloat16")
 
@@ -130,7 +130,11 @@ def test_large_logits_stay_finite(row, policy):
 @pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
 @pytest.mark.parametrize("policy", HALF)
 @pytest.mark.parametrize("row", ROWS_OF_EACH_LAYER, indirect=True)
-def test_training_stays_finite(row, policy):
+def test_training_stays_finite(row, policy, request):
+    if keras.config.backend() == "torch" and (row.layer, policy) == (ConvBlockAttention, "mixed_float16"):
+        # Processors that multiply float16 themselves take another way, on which it passes.
+        reason = "torch's slow_conv2d has no gradient in float16 by a kernel that Keras has transposed"
+        request.applymarker(pytest.mark.xfail(raises=RuntimeError, reason=reason, strict=False))
     layer, weights, x = make(row, dtype=policy)
     model = model_of(layer, row.shape)
     model.compile(keras.optimizers.SGD(1e-3), "mse", jit_compile=False)
