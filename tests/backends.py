@@ -23,6 +23,22 @@ def recording():
     return torch.enable_grad()
 
 
+def differentiates_half_convolutions():
+    """Returns False where torch, on a processor without float16, has no gradient for channels-last images."""
+    if keras.backend.backend() != "torch":
+        return True
+    import torch
+
+    with recording():
+        kernel = torch.ones(3, 3, 2, 1, dtype=torch.float16, requires_grad=True)
+        images = torch.ones(1, 5, 4, 2, dtype=torch.float16).permute(0, 3, 1, 2)
+        try:
+            torch.nn.functional.conv2d(images, kernel.permute(3, 2, 0, 1)).sum().backward()
+        except RuntimeError:
+            return False
+    return True
+
+
 def _with_tensorflow(function, tensors):
     import tensorflow as tf
 
