@@ -162,7 +162,8 @@ def _check_apart(train, val):
         raise ValueError(
             f"Expected validation videos that training does not show. Received {len(both)} videos, each of "
             f"which is a training video too, such as {both[0].path}. Try: a split for each, as in "
-            "--train_annotations=FILE#train --val_annotations=FILE#val."
+            "--train_annotations=FILE#train --val_annotations=FILE#val, and other videos for each: a "
+            "copy is found by its content."
         )
     if both:
         _logger.warning(
