@@ -1,5 +1,6 @@
 """Videos with seeded damage: each of them has to give frames or a reason, and nothing else may happen."""
 
+import functools
 import struct
 import tempfile
 from pathlib import Path
@@ -30,7 +31,9 @@ def mutated_videos(count, seed):
         yield f"{seed}-{number}-{mutate.__name__}-{name}", bytes(mutate(bytearray(data), other, generator))
 
 
+@functools.cache
 def _write_bases():
+    # The encoder does not always write the same bytes.
     with tempfile.TemporaryDirectory() as directory:
         return {
             name: Path(ramp_videos.write(Path(directory) / "v.mp4", height=48, width=64, **how)).read_bytes()
