@@ -121,3 +121,28 @@ INDEXES = {
     "wide_fragment.mp4": lambda: fragmented(fragment(20 * MILLION, make=wide_box)),
     "endless_fragment.mp4": lambda: fragmented(fragment(20 * MILLION, make=endless_box)),
 }
+
+
+def _pcm_for(hours, chunk):
+    """Uncompressed sound: each of its samples is in the tables, and FFmpeg's index has one entry for many."""
+    samples = 48_000 * 3600 * hours
+    return movie(track(1, 1), _pcm(samples, chunks=samples // chunk, in_chunk=chunk))
+
+
+def _compressed_sound(hours, tracks):
+    samples = 48_000 * 3600 * hours // 1024
+    sound = [track(n + 2, samples, kind=b"soun", duration=1024) for n in range(tracks)]
+    return movie(track(1, 1), *sound)
+
+
+def _fragments(count):
+    return fragmented(*[fragment(100)] * count)
+
+
+# What long and fair files claim.
+FAIR_INDEXES = {
+    "plain sound": lambda: _pcm_for(4, 1024),
+    "plain sound in large chunks": lambda: _pcm_for(4, 24_000),
+    "sound of many languages": lambda: _compressed_sound(2, 12),
+    "fragments": lambda: _fragments(4_000),
+}

@@ -78,15 +78,17 @@ def _packet(source, limits):
         packet = av.Packet(len(source))
         packet.update(source)
         return packet
-    # Opening a pipe would wait for somebody who writes.
-    with open(source, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise Unusable("not a file, but a device, a pipe or the like")
-        most = limits.bytes // 4  # The frame takes the rest.
-        if status.st_size > most:
-            raise Unusable(f"{status.st_size:,} bytes are above the limit of {most:,} of an image", False)
-        packet = av.Packet(status.st_size)
+    status, most = os.stat(source), limits.bytes // 4
+    if not stat.S_ISREG(
+        status.st_mode
+    ):  # Opening a pipe waits for somebody who writes, and a device has no end.
+        raise Unusable("not a file, but a folder, a device or a pipe")
+    if status.st_size > most:
+        raise Unusable(
+            f"{status.st_size:,} bytes are above the limit of {most:,} of an image", is_final=False
+        )
+    packet = av.Packet(status.st_size)
+    with open(source, "rb") as file:
         if status.st_size and file.readinto(memoryview(packet)) < status.st_size:
             raise Unusable("it became shorter while it was read", is_final=False)
     return packet
