@@ -12,7 +12,7 @@ from absl import app, flags
 from pipelines.account import TooManyBadVideos
 from train.config import config_from_flags, define_flags, in_flags, refuse_words
 from train.data import open_data
-from train.loop import train_and_evaluate
+from train.loop import DeviceError, train_and_evaluate
 from train.network import NetworkError, check_network
 
 
@@ -28,7 +28,7 @@ def main(argv, flag_values=flags.FLAGS):
         sys.exit(f"error: {in_flags(error)}")
     try:
         results = train_and_evaluate(run, data)
-    except (NetworkError, TooManyBadVideos, OSError, FloatingPointError) as error:
+    except (DeviceError, NetworkError, TooManyBadVideos, OSError, FloatingPointError) as error:
         sys.exit(f"error: {in_flags(error)}")
     except KeyboardInterrupt:
         print(f"stopped; the same command starts the run in {run.workdir} again", file=sys.stderr)
