@@ -207,5 +207,5 @@ def test_fewer_videos_than_a_batch(finished_run, tmp_path):
     process = small_run.train(finished_run.data, tmp_path / "run", batch_size=32)
     assert process.returncode == 1
     last = process.stderr.splitlines()[-1]
-    assert re.match(r"error: Expected at least 32 training videos .*Received 30.*Try: --batch_size=30", last)
+    assert re.match(r"error: Expected at least 32 training videos .*Received 30.*Try: --batch_size=2", last)
     assert not (tmp_path / "run").exists()

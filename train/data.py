@@ -18,6 +18,7 @@ from pipelines.decoding.decode import decode_frames
 from pipelines.decoding.isolation import open_decoder
 from pipelines.manifest import is_manifest, read_manifest
 from pipelines.manifest.annotations import read_kinetics
+from pipelines.manifest.annotations.folders import import_command
 from pipelines.order import Schedule
 from pipelines.records.source import is_records, open_records
 from pipelines.video_files import VideoFiles
@@ -114,6 +115,11 @@ def open_split(config, annotations, decode=decode_frames, classes=None):
     """
     file, _, name = annotations.partition("#")
     path = os.path.join(config.data_dir, file)
+    if command := import_command(path):
+        raise ValueError(
+            f"Expected a manifest, records or a CSV. Received {annotations!r}, a folder with folders in it. "
+            f"Try: {command[0]}, and {os.path.relpath(command[1], config.data_dir)} in its place"
+        )
     if is_records(path):
         if name:
             raise ValueError(

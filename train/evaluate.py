@@ -34,7 +34,7 @@ def video_logits(model, source, config, account, verbose="auto"):
     if not np.isfinite(scores[good]).all():
         raise FloatingPointError(
             f"Expected finite scores. Received infinity or NaN for {videos[good[0]].path} or another video. "
-            "Try: a lower --learning_rate, or --dtype_policy=float32, in a new --workdir."
+            f"Try: --learning_rate={config.learning_rate / 10:g}, in a new --workdir"
         )
     return scores[good], np.array([videos[row].label for row in good], int)
 

@@ -212,7 +212,7 @@ def fit(model, config, data):
     if wrong:
         raise FloatingPointError(
             f"Expected finite losses and weights. Received {', '.join(wrong)} in epoch {len(history.epoch)}. "
-            f"Try: a --learning_rate below {config.learning_rate}, or a longer --warmup_epochs."
+            f"Try: --learning_rate={config.learning_rate / 10:g}, in a new --workdir"
         )
 
 

@@ -20,6 +20,7 @@ from pipelines.manifest import Manifest, Video
 from pipelines.video_files import VideoFiles
 from train.config import read_config, refuse_words
 from train.data import decoder, samplers, test_format
+from train.fields import parse_or_end
 
 _BAR_WIDTH = 30
 
@@ -105,4 +106,4 @@ if __name__ == "__main__":
     flags.DEFINE_multi_string("video", None, "the video file", required=True)
     flags.DEFINE_string("workdir", "runs/demo/run", "directory of a finished run")
     flags.DEFINE_integer("top", 5, "how many classes to print", lower_bound=1)
-    app.run(main)
+    app.run(main, flags_parser=parse_or_end)
