@@ -47,6 +47,10 @@ def convert(config, source, format, output, num_classes=400, images=False, **opt
         FileExistsError: `output` or the file beside it exists already.
         OSError: A file cannot be read or written.
     """
+    if not os.path.exists(source):
+        raise FileNotFoundError(
+            f"Expected a checkpoint at {source!r}. Received no such file. Try: --source=FILE, where it is"
+        )
     described = _new_files(output)[1]
     model = build_network(dataclasses.replace(config, weights=""), num_classes, images)
     report = load(model, source, format, **options)

@@ -235,7 +235,7 @@ def parse(argv, flag_values=flags.FLAGS):
             value = f"={_example(flag_values[found])}"
         remedy = f"--{found}{value}" if found else "--help, which lists all of them"
         raise _wrong("a flag of this program", f"--{error.flagname}", remedy) from None
-    except flags.CantOpenFlagFileError as error:
+    except (flags.CantOpenFlagFileError, UnicodeDecodeError) as error:
         example = os.path.relpath(os.path.join(os.path.dirname(__file__), "flagfiles", "demo.flags"))
         received = str(error).rpartition("] ")[2]
         raise _wrong("a flag file that can be read", received, f"--flagfile={example}") from None
