@@ -228,13 +228,9 @@ def parse(argv, flag_values=flags.FLAGS):
     try:
         return flag_values(argv)
     except flags.UnrecognizedFlagError as error:
-        bools = [f"no{name}" for name in flag_values if flag_values[name].boolean]
-        found = nearest(error.flagname, [*names_of_flags(flag_values), "flagfile", *bools])
-        value = "".join(error.flagvalue.partition("=")[1:])
-        if found in flag_values and not (value or flag_values[found].boolean):
-            value = f"={_example(flag_values[found])}"
-        remedy = f"--{found}{value}" if found else "--help, which lists all of them"
-        raise _wrong("a flag of this program", f"--{error.flagname}", remedy) from None
+        raise _unknown(
+            *error.flagvalue.lstrip("-").replace(" ", "=", 1).partition("=")[::2], flag_values
+        ) from None
     except (flags.CantOpenFlagFileError, UnicodeDecodeError) as error:
         example = os.path.relpath(os.path.join(os.path.dirname(__file__), "flagfiles", "demo.flags"))
         received = str(error).rpartition("] ")[2]
@@ -244,6 +240,16 @@ def parse(argv, flag_values=flags.FLAGS):
         if words is None:
             raise _wrong("flags that can be parsed", str(error), "--help, which lists all of them") from None
         raise _wrong_value(flag_values[words[1]], words[2], "other than None" in str(words[3])) from None
+
+
+def _unknown(name, value, flag_values):
+    """Returns the error for a flag that a program has not."""
+    bools = [f"no{known}" for known in flag_values if flag_values[known].boolean]
+    found = nearest(name, [*names_of_flags(flag_values), "flagfile", *bools])
+    if found in flag_values and not (value or flag_values[found].boolean):
+        value = _example(flag_values[found])
+    remedy = f"--{found}" if found else "--help, which lists all of them"
+    return _wrong("a flag of this program", f"--{name}", f"{remedy}={value}" if found and value else remedy)
 
 
 def _wrong_value(flag, value, is_missing):
