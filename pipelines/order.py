@@ -33,13 +33,14 @@ class Schedule:
             multiple = self.batch_size // max(1, self.repeats) * self.repeats or max(1, self.repeats)
             raise ValueError(
                 "Expected batch_size to be a multiple of repeats. Received "
-                f"batch_size={self.batch_size}, repeats={self.repeats}. Try: batch_size={multiple}."
+                f"batch_size={self.batch_size}, repeats={self.repeats}. Try: batch_size={multiple}"
             )
         if self.num_videos < self.videos_per_step:
-            most = max(1, self.num_videos) * self.repeats
+            # An epoch of one step would be none: a power of two that leaves eight steps or more.
+            videos = 2 ** (max(1, self.num_videos // 8).bit_length() - 1)
             raise ValueError(
                 f"Expected at least {self.videos_per_step} training videos for batch_size={self.batch_size}. "
-                f"Received {self.num_videos}. Try: batch_size={most} or less."
+                f"Received {self.num_videos}. Try: batch_size={videos * self.repeats}"
             )
 
     @property

@@ -89,6 +89,12 @@ def test_a_box_never_exceeds_the_frame():
     assert {box[2] for box in multi_scale_boxes(38, 60, 40, 60)} == {38, 33, 28, 25}
 
 
+def test_a_box_is_never_empty():
+    for seed in range(8):
+        _, extent = crops.multi_scale_box((40, 60), 32, (0, seed), scales=(0.01, 0.02))
+        assert extent.numpy().tolist() == [1, 1]
+
+
 def test_scales_are_multiplied_as_in_python():
     # In single precision 0.7 * 90 is 63.
     assert int(0.7 * 90) == 62

@@ -392,7 +392,7 @@ def test_bad_videos_listed_twice_end_the_iteration_too():
 
 
 def test_fewer_videos_than_a_batch_are_refused():
-    with pytest.raises(ValueError, match=r"at least 4 training videos .*Received 3.*Try: batch_size=3"):
+    with pytest.raises(ValueError, match=r"at least 4 training videos .*Received 3.*Try: batch_size=1"):
         batches(telling_manifest(3), telling_decoder())
 
 

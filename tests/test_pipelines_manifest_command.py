@@ -15,6 +15,7 @@ import ramp_videos
 from pipelines.manifest import Check, Label, Manifest, Video, read_manifest, write_manifest
 from pipelines.manifest.annotations import FORMATS
 from pipelines.manifest.command import main
+from pipelines.records.command import main as records
 
 ROOT = Path(__file__).parents[1]
 
@@ -221,3 +222,21 @@ def test_summary_neither_decodes_nor_needs_tensorflow(tmp_path):
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     assert process.stdout.startswith("rows         1: train 1")
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "words"),
+    [
+        (main, ["check", "--manifets=x"], "Received --manifets. Try: --manifest"),
+        (main, ["check", "--manifest=x", "--worker=3"], "Received --worker. Try: --workers"),
+        (main, ["chek", "--manifest=x"], "Try: check"),
+        (main, ["import", "--format=folder", "--data_dir=x", "--output=y"], "Try: folders"),
+        (main, ["import", "--format=folders", "--datadir=x", "--output=y"], "Try: --data_dir"),
+        (records, ["--manifest=x", "--output=y", "--shortside=3"], "Received --shortside. Try: --short_side"),
+        (records, ["--manifest=x", "--output=y", "--decode_isolation=proces"], "Try: process"),
+    ],
+)
+def test_what_is_misspelt_is_told_with_the_nearest_name(program, arguments, words, capsys):
+    with pytest.raises(SystemExit):
+        program(arguments)
+    assert words in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """The commands of README.md and docs/data.md run in a shell, as they are printed, on small data."""
 
 import csv
+import json
 import os
 import re
 import subprocess
@@ -36,6 +37,7 @@ NOT_RUN = {
 ADDED = {
     "--weights=start.weights.h5": "--batch_size=174 --clip_frames=1 --short_side=32 --crop=32 --test_size=32 "
     "--epochs=1 --warmup_epochs=0 --test_clips=1 --test_crops=1",
+    "--epochs=40 --batch_size=4": "--epochs=1 --test_clips=1 --test_crops=1",
     "--val_annotations='videos.jsonl#val' --workdir=run": "--depth=18 --blocks=res3_0 --batch_size=4 "
     "--clip_frames=2 --short_side=32 --crop=32 --test_size=32 "
     "--epochs=1 --warmup_epochs=0 --test_clips=1 --test_crops=1",
@@ -155,6 +157,16 @@ def test_commands_run_as_printed(document, heading, tmp_path, request):
         if not what_stands_in(line, NOT_RUN):
             process = run(f"{line} {what_stands_in(line, ADDED) or ''}", tmp_path)
             assert process.returncode == 0, f"{line}\n{process.stderr[-3000:]}"
+
+
+@pytest.mark.long
+def test_fifty_videos_of_ones_own_are_learnt_by_the_commands_as_printed(tmp_path):
+    videos(tmp_path, None, classes=5, train=8, val=2)
+    for line in SECTIONS["README.md", "Your own videos"]:
+        process = run(line, tmp_path)
+        assert process.returncode == 0, f"{line}\n{process.stderr[-3000:]}"
+    results = json.loads((tmp_path / "runs" / "mine" / "results.json").read_text())
+    assert results["videos"] == 10 and results["top1"] >= 0.6  # Chance is 0.2.
 
 
 def test_every_exception_is_of_some_command():

@@ -171,7 +171,7 @@ def test_flags_that_do_not_go_with_the_data_are_refused(prepared):
         (records | {"fps": 5.0}, r"Expected --fps=0, .*Received --fps=5\. Try"),
         (records | {"data_service": "grpc://127.0.0.1:1"}, r"service at .*Received: .*refused.*Try"),
         (files | {"flip": True, "train_annotations": "sides.jsonl#train"}, r"names directions.*Try: .*flip"),
-        (files | {"batch_size": 17}, r"at least 17 .*Received 16.*Try: batch_size=16"),
+        (files | {"batch_size": 17}, r"at least 17 .*Received 16.*Try: batch_size=2"),
     ):
         with pytest.raises(ValueError, match=words):
             data.open_data(config(prepared, **changes))

@@ -6,13 +6,14 @@ import signal
 
 import keras
 import numpy as np
+import pytest
 import small_run
 
 from pipelines.account import Account
 from pipelines.manifest.annotations import read_kinetics
 from pipelines.video_files import VideoFiles
 from train.config import read_config
-from train.evaluate import accuracy, evaluate
+from train.evaluate import evaluate
 
 
 def test_run_writes_what_it_promises(finished_run):
@@ -79,13 +80,6 @@ def test_model_loads_with_the_layers_alone(finished_run):
     program = "import sys, keras, keras_nonlocal; print(keras.saving.load_model(sys.argv[1]).output_shape)"
     process = small_run.run_python("-c", program, finished_run.workdir / "model.keras")
     assert process.stdout.strip() == "(None, 8)", process.stderr[-2000:]
-
-
-def test_accuracy():
-    logits = np.array([[3, 2, 1, 0], [0, 1, 2, 3], [1, 0, 3, 2]])
-    assert accuracy(logits, np.array([0, 0, 3]), 1) == 1 / 3
-    assert accuracy(logits, np.array([0, 0, 3]), 2) == 2 / 3
-    assert accuracy(logits, np.array([0, 0, 3]), 5) == 1
 
 
 def test_workdir_of_another_configuration_is_left_alone(finished_run):
@@ -171,32 +165,47 @@ def test_a_run_is_alone_in_its_workdir_and_an_interrupt_ends_it_at_once(finished
         assert "stopped; the same command starts the run" in said and "Traceback" not in said
 
 
-TWO_DEVICES = """
+DEVICES = """
 import sys
 import tensorflow as tf
+devices, batch_size = map(int, sys.argv[3:])
 cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
 from train.config import read_config
 from train.data import open_data
 from train.loop import train_and_evaluate
 import dataclasses
-config = dataclasses.replace(read_config(sys.argv[1]), workdir=sys.argv[2], epochs=1)
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+config = dataclasses.replace(read_config(sys.argv[1]), workdir=sys.argv[2], epochs=1, temporal="i3d_3x3x3")
+config = dataclasses.replace(config, batch_size=batch_size, test_clips=1, test_crops=1)
+strategy = tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(devices)])
 results = train_and_evaluate(config, open_data(config), strategy)
 print("videos", results["videos"])
 """
 
 
-def test_two_devices(finished_run, tmp_path):
-    process = small_run.run_python("-c", TWO_DEVICES, finished_run.workdir, tmp_path / "run")
+@pytest.mark.parametrize("devices", [2, pytest.param(3, marks=pytest.mark.long)])
+def test_several_devices(finished_run, tmp_path, devices):
+    """Nine videos to evaluate leave the second or third device without any in the last batch."""
+    process = small_run.run_python(
+        "-c", DEVICES, finished_run.workdir, tmp_path / "run", devices, 8 // devices * devices
+    )
     assert process.returncode == 0, process.stderr[-2000:]
-    assert "2 device(s)" in process.stdout and f"videos {small_run.GOOD_VAL}" in process.stdout
+    assert f"{devices} device(s)" in process.stdout and f"videos {small_run.GOOD_VAL}" in process.stdout
     assert (tmp_path / "run" / "model.keras").exists()
+
+
+def test_a_batch_that_the_devices_do_not_divide_is_refused(finished_run, tmp_path):
+    process = small_run.run_python("-c", DEVICES, finished_run.workdir, tmp_path / "run", 3, 8)
+    last = process.stderr.splitlines()[-1]
+    assert (
+        "DeviceError: Expected --batch_size to be a multiple of 3" in last and "Try: --batch_size=6" in last
+    )
+    assert not (tmp_path / "run").exists()
 
 
 def test_fewer_videos_than_a_batch(finished_run, tmp_path):
     process = small_run.train(finished_run.data, tmp_path / "run", batch_size=32)
     assert process.returncode == 1
     last = process.stderr.splitlines()[-1]
-    assert re.match(r"error: Expected at least 32 training videos .*Received 30.*Try: --batch_size=30", last)
+    assert re.match(r"error: Expected at least 32 training videos .*Received 30.*Try: --batch_size=2", last)
     assert not (tmp_path / "run").exists()

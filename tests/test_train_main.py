@@ -27,7 +27,10 @@ def run(*arguments, **defaults):
         (RUN[:3], "Expected --val_annotations to be a manifest.*none. Try: --val_annotations="),
         ([*RUN, "demo.flags"], "Expected nothing but flags. Received 'demo.flags'. Try: "),
         ([*RUN, "--flip", "false", "--epochs=1"], "Expected nothing but flags. Received 'false'"),
-        ([*RUN, "--epochs=3"], "Expected --warmup_epochs to be less than --epochs=3"),
+        (
+            [*RUN, "--epochs=3", "--warmup_epochs=3"],
+            "Expected --warmup_epochs to be less than --epochs=3",
+        ),
         ([*RUN, "--block=NonLocl"], "--block and --blocks: Expected a block .*NonLocl"),
         ([*RUN, "--block=BilinearAttentionTransform", "--crop=200"], "--block refuses the map of --crop=200"),
         (RUN, "Expected a directory of videos at 'nowhere'"),

@@ -61,3 +61,10 @@ def test_schedule(warmup_epochs):
         else:
             expected = peak * (1 + np.cos(np.pi * (step - warmup) / (steps * epochs - warmup))) / 2
         np.testing.assert_allclose(float(schedule(step)), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize(("steps", "epochs", "warmup_epochs"), [(1, 1, 0.9), (1, 2, 1.5), (3, 1, 0.9)])
+def test_a_warm_up_leaves_a_step_for_the_cosine(steps, epochs, warmup_epochs):
+    schedule = optim.cosine_with_warmup(0.3, steps, epochs, warmup_epochs)
+    rates = [float(schedule(step)) for step in range(steps * epochs)]
+    assert np.isfinite(rates).all() and rates[-1] == pytest.approx(0.3)

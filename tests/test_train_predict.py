@@ -1,5 +1,6 @@
 """Prediction on files that no data set knows."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -62,3 +63,19 @@ def test_real_clips(finished_run):
     assert videos
     for path in videos:
         np.testing.assert_allclose(sum(p for _, p in predict(path, finished_run.workdir)), 1, rtol=1e-5)
+
+
+def test_damaged_files_of_a_run_are_named(finished_run, tmp_path):
+    shutil.copytree(finished_run.workdir, tmp_path / "run", ignore=shutil.ignore_patterns("tensorboard"))
+    video = next((finished_run.data / "val" / "growing").glob("synth*.mp4"))
+    for name, content, words in (
+        ("serving.json", "[]", "Expected names of classes.*serving.json"),
+        ("model.keras", "no archive", "Expected the sound model.keras of a run.*Try: --workdir=DIR"),
+        ("run.flags", "--epoch=3", "Received --epoch. Try: --epochs=3"),
+    ):
+        (tmp_path / "run" / name).write_text(content)
+        with pytest.raises(ValueError, match=words):
+            predict(video, tmp_path / "run")
+    (tmp_path / "run" / "run.flags").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="Expected a flag file that can be read"):
+        predict(video, tmp_path / "run")

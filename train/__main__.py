@@ -10,9 +10,10 @@ import tensorflow as tf
 from absl import app, flags
 
 from pipelines.account import TooManyBadVideos
-from train.config import config_from_flags, define_flags, in_flags, refuse_words
+from train.config import config_from_flags, define_flags, refuse_words
 from train.data import open_data
-from train.loop import train_and_evaluate
+from train.fields import in_flags, names_of_flags, parse_or_end
+from train.loop import DeviceError, train_and_evaluate
 from train.network import NetworkError, check_network
 
 
@@ -24,12 +25,14 @@ def main(argv, flag_values=flags.FLAGS):
         run = config_from_flags(flag_values, ("data_dir", "workdir", "train_annotations", "val_annotations"))
         check_network(run)
         data = open_data(run)
+    except NetworkError as error:
+        sys.exit(f"error: {error}")
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {in_flags(error)}")
+        sys.exit(f"error: {in_flags(error, names_of_flags(flag_values))}")
     try:
         results = train_and_evaluate(run, data)
-    except (NetworkError, TooManyBadVideos, OSError, FloatingPointError) as error:
-        sys.exit(f"error: {in_flags(error)}")
+    except (DeviceError, NetworkError, TooManyBadVideos, OSError, FloatingPointError) as error:
+        sys.exit(f"error: {in_flags(error, ['max_bad_fraction'])}")
     except KeyboardInterrupt:
         print(f"stopped; the same command starts the run in {run.workdir} again", file=sys.stderr)
         sys.exit(130)
@@ -48,4 +51,4 @@ def main(argv, flag_values=flags.FLAGS):
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    app.run(main, flags_parser=parse_or_end)

@@ -5,7 +5,6 @@ import functools
 import itertools
 import math
 import os
-import re
 
 from absl import flags
 
@@ -24,6 +23,7 @@ from train.fields import (
     from_to_below,
     like,
     one_of,
+    parse,
     within,
 )
 
@@ -169,7 +169,10 @@ class Config:
     epochs: int = _optimise(50, "passes over the training videos", at_least(1))
     learning_rate: float = _optimise(0.01, "peak of the cosine schedule", above(0))
     warmup_epochs: float = _optimise(
-        5.0, "epochs over which the rate rises linearly from a tenth of its peak", at_least(0)
+        5.0,
+        "epochs over which the rate rises linearly from a tenth of its peak; a flag that is left out means a "
+        "tenth of --epochs at most",
+        at_least(0),
     )
     momentum: float = _optimise(0.9, "momentum of SGD", from_to_below(0, 1))
     weight_decay: float = _optimise(
@@ -249,12 +252,17 @@ def config_from_flags(flag_values=flags.FLAGS, needed=("data_dir", "workdir")):
 
     Raises:
         ValueError: A value is outside what its field allows, or a needed one is missing.
+
+    Without --warmup_epochs, a short run has a short warm-up, a tenth of its epochs.
     """
     for name in needed:
         if not flag_values[name].value:
             what, example = _NEEDED[name]
             raise ValueError(f"Expected --{name} to be {what}. Received none. Try: --{name}={example}.")
-    return Config(**{field.name: flag_value(field, flag_values) for field in dataclasses.fields(Config)})
+    values = {field.name: flag_value(field, flag_values) for field in dataclasses.fields(Config)}
+    if not flag_values["warmup_epochs"].present:
+        values["warmup_epochs"] = min(values["warmup_epochs"], values["epochs"] / 10)
+    return Config(**values)
 
 
 _NEEDED = {
@@ -268,10 +276,12 @@ _NEEDED = {
 def refuse_words(argv):
     """Raises ValueError if a command line holds more than its program and flags."""
     if words := argv[1:]:
-        raise ValueError(
-            f"Expected nothing but flags. Received {' '.join(words)!r}. "
-            "Try: --NAME=VALUE for each flag; --help lists them."
-        )
+        remedy = "--NAME=VALUE for each flag; --help lists them"
+        if "=" in words[0]:
+            remedy = f"--{words[0].lstrip('-')}"
+        elif os.path.isfile(words[0]):
+            remedy = f"--flagfile={words[0]}"
+        raise ValueError(f"Expected nothing but flags. Received {' '.join(words)!r}. Try: {remedy}")
 
 
 def read_config(workdir):
@@ -279,6 +289,7 @@ def read_config(workdir):
 
     Raises:
         FileNotFoundError: No run was started there.
+        ValueError: Its run.flags has a flag that is unknown, or a wrong value.
     """
     path = os.path.join(workdir, "run.flags")
     if not os.path.isfile(path):
@@ -288,12 +299,5 @@ def read_config(workdir):
         )
     flag_values = flags.FlagValues()
     define_flags(flag_values)
-    flag_values(["", f"--flagfile={path}"])
+    parse(["", f"--flagfile={path}"], flag_values)
     return config_from_flags(flag_values)
-
-
-def in_flags(error):
-    """Returns the text of an error with the flags' spelling of what the pipelines call by its name."""
-    names = "|".join(field.name for field in dataclasses.fields(Config))
-    text = re.sub(rf"(?<![-\w.])({names})=", r"--\1=", str(error))
-    return text.replace(" max_bad_fraction", " --max_bad_fraction")

@@ -17,7 +17,8 @@ from absl import app, flags
 
 from keras_nonlocal.checkpoints import FORMATS, load
 from train.config import config_from_flags, define_flags, refuse_words
-from train.network import build_network, network_fields
+from train.fields import in_flags, names_of_flags, parse_or_end
+from train.network import NetworkError, build_network, network_fields
 
 _SUFFIX = ".weights.h5"
 
@@ -46,6 +47,10 @@ def convert(config, source, format, output, num_classes=400, images=False, **opt
         FileExistsError: `output` or the file beside it exists already.
         OSError: A file cannot be read or written.
     """
+    if not os.path.exists(source):
+        raise FileNotFoundError(
+            f"Expected a checkpoint at {source!r}. Received no such file. Try: --source=FILE, where it is"
+        )
     described = _new_files(output)[1]
     model = build_network(dataclasses.replace(config, weights=""), num_classes, images)
     report = load(model, source, format, **options)
@@ -120,7 +125,8 @@ def main(argv, flag_values=flags.FLAGS):
             **{name: given[name].value for name in _OPTIONS},
         )
     except (OSError, ValueError) as error:
-        sys.exit("error: " + " ".join(str(error).split()))
+        text = error if isinstance(error, NetworkError) else in_flags(error, names_of_flags(given))
+        sys.exit("error: " + " ".join(str(text).split()))
     print(
         f"wrote {given.output}: {len(report.loaded)} variables from {given.source}, "
         f"{len(report.kept)} kept at their start, {len(report.dropped)} tensors dropped"
@@ -130,4 +136,4 @@ def main(argv, flag_values=flags.FLAGS):
 if __name__ == "__main__":
     define_own_flags()
     define_flags()
-    app.run(main)
+    app.run(main, flags_parser=parse_or_end)

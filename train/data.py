@@ -18,6 +18,7 @@ from pipelines.decoding.decode import decode_frames
 from pipelines.decoding.isolation import open_decoder
 from pipelines.manifest import is_manifest, read_manifest
 from pipelines.manifest.annotations import read_kinetics
+from pipelines.manifest.annotations.folders import import_command
 from pipelines.order import Schedule
 from pipelines.records.source import is_records, open_records
 from pipelines.video_files import VideoFiles
@@ -114,6 +115,11 @@ def open_split(config, annotations, decode=decode_frames, classes=None):
     """
     file, _, name = annotations.partition("#")
     path = os.path.join(config.data_dir, file)
+    if command := import_command(path):
+        raise ValueError(
+            f"Expected a manifest, records or a CSV. Received {annotations!r}, a folder with folders in it. "
+            f"Try: {command[0]}, and {os.path.relpath(command[1], config.data_dir)} in its place"
+        )
     if is_records(path):
         if name:
             raise ValueError(
@@ -253,28 +259,26 @@ def training_batches(config, source, account, schedule, first_step=0):
     )
 
 
-def centre_clips(config, source, account):
-    """Returns the batches of the centre clip of every video, with labels as in training."""
-    batches = _views(config, source, account, clips=1, crops=1)
-    if not mixes(config):
-        return batches
-    classes = len(source.manifest.classes)
-    return batches.map(lambda clips, labels, weights: (clips, tf.one_hot(labels, classes), weights))
+def evaluation_clips(config, source, account, devices=1):
+    """Returns the batches of the views by which a model is evaluated, see `evaluation_views`.
 
-
-def evaluation_clips(config, source, account):
-    """Returns the batches of the views by which a model is evaluated."""
-    return _views(config, source, account, config.test_clips, config.test_crops)
-
-
-def _views(config, source, account, clips, crops):
+    Args:
+        config: A `Config`.
+        source: The source of the videos.
+        account: The `Account` of the source's manifest.
+        devices: How many share a batch. All batches are of one size that they divide, near
+            `config.batch_size`; few blank views fill up the last one.
+    """
+    views = len(source.manifest) * config.test_clips * config.test_crops
+    num_batches = -(-views // config.batch_size)
     return evaluation_views(
         source,
         test_format(config),
         sample=samplers(config)[1],
-        clips=clips,
-        crops=crops,
-        batch_size=config.batch_size,
+        clips=config.test_clips,
+        crops=config.test_crops,
+        batch_size=-(-views // (num_batches * devices)) * devices,
         account=account,
+        fill=True,
         workers=config.workers or tf.data.AUTOTUNE,
     )

@@ -17,6 +17,8 @@ import time
 
 from absl import app, flags
 
+from train.fields import parse_or_end
+
 _FLAGFILE = os.path.join(os.path.dirname(__file__), "flagfiles", "demo.flags")
 _UNSEEN_LABEL = "turning clockwise"
 _TENSORFLOW_NOTE = re.compile(
@@ -104,4 +106,4 @@ def _run(arguments):
 if __name__ == "__main__":
     flags.DEFINE_string("directory", "runs/demo", "where all goes; an earlier demo there is deleted first")
     flags.DEFINE_integer("videos", 1600, "training videos", lower_bound=16)
-    app.run(main)
+    app.run(main, flags_parser=parse_or_end)

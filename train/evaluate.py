@@ -7,14 +7,15 @@ import numpy as np
 from train.data import evaluation_clips
 
 
-def video_logits(model, source, config, account):
+def video_logits(model, source, config, account, verbose="auto"):
     """Returns the logits of each readable video, averaged over its clips and crops.
 
     Args:
-        model: Model from clips to logits.
+        model: Model from clips to logits; the devices of its strategy share each batch.
         source: The source of the videos, see `pipelines.dataset`.
         config: The `Config` of the run; its fields say which views there are.
         account: The `Account` of the source's manifest, in which unreadable videos are entered.
+        verbose: As for Keras's `predict`: 0 prints nothing.
 
     Returns:
         (logits, labels): float [videos, classes] and int [videos], in the manifest's order without the
@@ -22,43 +23,61 @@ def video_logits(model, source, config, account):
 
     Raises:
         FloatingPointError: A logit is infinite or NaN.
-        tf.errors.OpError: More videos are bad than the account allows.
+        tf.errors.OpError: More videos are bad than the account allows, or no video can be read.
     """
-    videos = source.manifest.videos
-    views = evaluation_clips(config, source, account)
-    scores = model.predict(views.map(lambda clips, labels, weights: clips))  # [videos * views, classes]
-    scores = scores.reshape(len(videos), config.test_clips * config.test_crops, -1).mean(axis=1)
+    videos, count = source.manifest.videos, config.test_clips * config.test_crops
+    views = evaluation_clips(config, source, account, model.distribute_strategy.num_replicas_in_sync)
+    scores = model.predict(views.map(lambda clips, labels, weights: clips), verbose=verbose)
+    scores = scores[: len(videos) * count]  # What fills up the last batch comes after them.
+    scores = scores.reshape(len(videos), count, -1).mean(axis=1)
     good = [row for row in range(len(videos)) if row not in account]
     if not np.isfinite(scores[good]).all():
         raise FloatingPointError(
             f"Expected finite scores. Received infinity or NaN for {videos[good[0]].path} or another video. "
-            "Try: a lower --learning_rate, or --dtype_policy=float32, in a new --workdir."
+            f"Try: --learning_rate={config.learning_rate / 10:g}, in a new --workdir"
         )
     return scores[good], np.array([videos[row].label for row in good], int)
 
 
-def evaluate(model, source, config, account):
+def evaluate(model, source, config, account, verbose="auto"):
     """Evaluates a model on all videos of a source.
 
+    The scores do not depend on the number of devices, nor on the size of a batch, but for rounding.
+
+    Args:
+        model: As for `video_logits`, as are all others.
+        source: The source of the videos.
+        config: The `Config` of the run.
+        account: The `Account` of the source's manifest.
+        verbose: 0 prints nothing.
+
     Returns:
-        A dictionary: `top1` and `top5` in [0, 1]; the count of `videos`, and of `clips` and `crops` per
-        video; and `seconds_per_video`, decoding included.
+        A dictionary: `top1` and `top5` in [0, 1]; `loss`, the mean cross-entropy in nats; the count of
+        `videos`, and of `clips` and `crops` per video; and `seconds_per_video`, decoding included.
 
     Raises:
         FloatingPointError: A logit is infinite or NaN.
         tf.errors.OpError: More videos are bad than the account allows, or no video can be read.
     """
     start = time.monotonic()
-    logits, labels = video_logits(model, source, config, account)
+    logits, labels = video_logits(model, source, config, account, verbose)
     seconds = time.monotonic() - start
     return {
         "top1": accuracy(logits, labels, 1),
         "top5": accuracy(logits, labels, 5),
+        "loss": cross_entropy(logits, labels),
         "videos": len(labels),
         "clips": config.test_clips,
         "crops": config.test_crops,
         "seconds_per_video": seconds / len(labels),
     }
+
+
+def cross_entropy(logits, labels):
+    """Returns the mean over rows of -log softmax(logits)[label], in nats."""
+    logits = logits.astype(np.float64)
+    of_labels = np.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
+    return float((np.logaddexp.reduce(logits, axis=1) - of_labels).mean())
 
 
 def accuracy(logits, labels, k):

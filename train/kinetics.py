@@ -7,7 +7,8 @@ from absl import app
 
 from train.__main__ import main
 from train.config import define_flags
+from train.fields import parse_or_end
 
 if __name__ == "__main__":
     define_flags(train_annotations="train.csv", val_annotations="val.csv")
-    app.run(main)
+    app.run(main, flags_parser=parse_or_end)

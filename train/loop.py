@@ -1,9 +1,11 @@
 """Trains and evaluates one configuration, from the manifests to `results.json`."""
 
 import contextlib
+import dataclasses
 import difflib
 import fcntl
 import json
+import math
 import os
 import re
 import time
@@ -16,9 +18,13 @@ from pipelines.account import TooManyBadVideos
 from pipelines.dataset import iterators_ended_on_error
 from pipelines.whole_files import whole_file
 from train import optim
-from train.data import centre_clips, mixes
+from train.data import mixes
 from train.evaluate import evaluate
 from train.network import build_network
+
+
+class DeviceError(ValueError):
+    """A training batch cannot be shared among the devices."""
 
 
 @iterators_ended_on_error()
@@ -39,6 +45,7 @@ def train_and_evaluate(config, data, strategy=None):
 
     Raises:
         FileExistsError: The workdir holds a run of another configuration.
+        DeviceError: The devices do not divide a training batch; nothing is written.
         NetworkError: The flags describe no network, or --weights does not fit it; nothing is written.
         FloatingPointError: A loss or a weight became infinite or NaN, and `model.keras` is not written; or a
             score did, and `results.json` is not written.
@@ -49,6 +56,7 @@ def train_and_evaluate(config, data, strategy=None):
         keras.utils.set_random_seed(config.seed)
         keras.config.set_dtype_policy(config.dtype_policy)
         strategy = strategy or tf.distribute.MirroredStrategy()
+        check_devices(config, len(data.train.manifest), strategy.num_replicas_in_sync)
         with strategy.scope():
             model = build_model(config, data)
         stack.enter_context(claim_workdir(config))
@@ -79,6 +87,19 @@ def train_and_evaluate(config, data, strategy=None):
     }
     _write(os.path.join(config.workdir, "results.json"), json.dumps(results, indent=2) + "\n")
     return results
+
+
+def check_devices(config, num_videos, devices):
+    """Raises DeviceError unless each of the devices gets as many clips of a training batch as the others."""
+    if config.batch_size % devices == 0:
+        return
+    step, most = math.lcm(devices, config.repeats), num_videos * config.repeats
+    batch_size = max(step, min(config.batch_size, most) // step * step)
+    remedy = f"--batch_size={batch_size}" if batch_size <= most else "CUDA_VISIBLE_DEVICES=0, for one device"
+    raise DeviceError(
+        f"Expected --batch_size to be a multiple of {devices}, as {devices} devices share a batch. "
+        f"Received {config.batch_size}. Try: {remedy}"
+    )
 
 
 def claim_workdir(config):
@@ -138,8 +159,8 @@ def build_model(config, data):
         optim.SGD(
             schedule, momentum=config.momentum, l2=config.weight_decay, global_clipnorm=config.clip_norm
         ),
-        loss=loss(from_logits=True, reduction="mean_with_sample_weight"),
-        weighted_metrics=[accuracy("top1"), top_k(min(5, len(data.classes)), "top5")],
+        loss=loss(from_logits=True),
+        metrics=[accuracy("top1"), top_k(min(5, len(data.classes)), "top5")],
         jit_compile=False,  # XLA is slower on CPU, and fails under MirroredStrategy.
     )
     return model
@@ -159,6 +180,12 @@ def write_accounts(config, accounts):
 
 def fit(model, config, data):
     """Trains for all epochs; after each one, classifies the centre clip of every validation video."""
+    centre = dataclasses.replace(config, test_clips=1, test_crops=1)
+
+    def validate(epoch, logs):
+        if not model.stop_training:  # Else the loss is NaN, and there is nothing to validate.
+            scores = evaluate(model, data.val, centre, data.accounts["val"], verbose=0)
+            logs.update({f"val_{name}": scores[name] for name in ("loss", "top1", "top5")})
 
     def report_bad_videos(epoch, logs):
         counts = f"{data.accounts['train']} for training, {data.accounts['val']} for validation"
@@ -170,9 +197,9 @@ def fit(model, config, data):
         epochs=config.epochs,
         shuffle=False,  # The batches are in the right order already.
         steps_per_epoch=data.schedule.steps_per_epoch,
-        validation_data=centre_clips(config, data.val, data.accounts["val"]),
         callbacks=[
-            keras.callbacks.ProgbarLogger(),  # It comes first, to end its line before others print.
+            keras.callbacks.LambdaCallback(on_epoch_end=validate),  # The others report what it finds.
+            keras.callbacks.ProgbarLogger(),  # It ends its line before others print.
             keras.callbacks.TensorBoard(os.path.join(config.workdir, "tensorboard"), write_graph=False),
             keras.callbacks.LambdaCallback(on_epoch_end=report_bad_videos),
             keras.callbacks.TerminateOnNaN(),
@@ -185,7 +212,7 @@ def fit(model, config, data):
     if wrong:
         raise FloatingPointError(
             f"Expected finite losses and weights. Received {', '.join(wrong)} in epoch {len(history.epoch)}. "
-            f"Try: a --learning_rate below {config.learning_rate}, or a longer --warmup_epochs."
+            f"Try: --learning_rate={config.learning_rate / 10:g}, in a new --workdir"
         )
 
 

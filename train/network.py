@@ -4,8 +4,8 @@ import ast
 import dataclasses
 import functools
 import inspect
+import math
 import re
-import shlex
 
 import keras
 
@@ -23,8 +23,8 @@ from keras_nonlocal import (
 )
 from keras_nonlocal.architecture import (
     DEPTHS,
-    IMAGES,
     PLACEMENTS,
+    STAGE_NAMES,
     TEMPORAL_KINDS,
     TOPOLOGIES,
     placement,
@@ -32,8 +32,8 @@ from keras_nonlocal.architecture import (
 )
 from keras_nonlocal.resnet_arguments import block_makers
 from keras_nonlocal.weights import lasting
-from train.fields import as_flags
-from train.origin import origin
+from train.fields import in_flags, nearest, quoted
+from train.origin import NetworkError, check_origin
 
 BLOCKS = {
     "NonLocal": NonLocal,
@@ -49,26 +49,9 @@ BLOCKS = {
     "ConvBlockAttention": ConvBlockAttention,
 }
 
-# Fields that must agree between weights and run; as do the blocks that --block and --blocks describe.
-_BUILDS = (
-    "depth",
-    "temporal",
-    "topology",
-    "groups",
-    "group_width",
-    "squeeze_excite_ratio",
-    "blocks",
-    "mean",
-    "std",
-)
-
 _PLACE = re.compile(r"(res[2-5])_(0|[1-9]\d*)")
 _TARGET = re.compile(r"res[2-5](_(0|[1-9]\d*))?")
 _DESCRIPTION = re.compile(r"(?:(\w+)\s*=)?\s*(.*)", re.DOTALL)
-
-
-class NetworkError(ValueError):
-    """A configuration describes no network, or the weights that it starts from do not fit it."""
 
 
 def check_network(config):
@@ -82,13 +65,27 @@ def check_network(config):
     makers = _makers(config)
     for name in ("crop", "test_size"):
         side = getattr(config, name)
-        maps = stage_maps(depth, topology, config.clip_frames, side, side)
-        for stage, indices in makers.items():
-            for make in set(indices.values()):
-                try:
-                    make(name=stage).build((None, *maps[stage]))
-                except ValueError as error:
-                    raise NetworkError(f"--block refuses the map of --{name}={side}: {error}") from None
+        error = _refused(makers, depth, topology, config.clip_frames, side)
+        if error:
+            most = config.short_side or math.inf if name == "crop" else math.inf
+            sides = [other for other in range(32, 513, 32) if other <= most]
+            sides.sort(key=lambda other: abs(other - side))
+            fits = (x for x in sides if not _refused(makers, depth, topology, config.clip_frames, x))
+            text, _, remedy = str(error).rpartition(" Try: ")
+            remedy = f"--{name}={found}" if (found := next(fits, None)) else remedy
+            raise NetworkError(f"--block refuses the map of --{name}={side}: {text} Try: {remedy}")
+
+
+def _refused(makers, depth, topology, frames, side):
+    """Returns the error with which a block refuses its map for clips of a side, or None."""
+    maps = stage_maps(depth, topology, frames, side, side)
+    for stage, indices in makers.items():
+        for make in set(indices.values()):
+            try:
+                make(name=stage).build((None, *maps[stage]))
+            except ValueError as error:
+                return error
+    return None
 
 
 def build_network(config, num_classes, images=False):
@@ -103,7 +100,7 @@ def build_network(config, num_classes, images=False):
         NetworkError: The fields describe no network, or its weights are those of another one.
     """
     if config.weights:
-        _check_origin(config, num_classes, images)
+        check_origin(config, num_classes, images, _serialised)
     arguments = _arguments(config) | {"blocks": _makers(config), "num_classes": num_classes}
     try:
         if images:
@@ -111,7 +108,10 @@ def build_network(config, num_classes, images=False):
             return ImageResNet(input_shape=(None, None, 3), **arguments)
         return VideoResNet(input_shape=(config.clip_frames, None, None, 3), **arguments)
     except (ValueError, OSError) as error:
-        raise NetworkError(str(error).replace("`weights`", "`weights` (--weights)")) from error
+        text = str(error).replace("`weights`", "`weights` (--weights)")
+        if text.startswith(("VideoResNet: ", "ImageResNet: ")):  # A block speaks of arguments of its own.
+            text = in_flags(text, [field.name for field in dataclasses.fields(config)])
+        raise NetworkError(text) from error
 
 
 def network_fields(config):
@@ -128,54 +128,13 @@ def _arguments(config):
     return {name: None if name in nothing and not fields[name] else fields[name] for name in names}
 
 
-def _check_origin(config, num_classes, images):
-    """Raises NetworkError if what stands beside the weights tells of another network or preprocessing."""
-    try:
-        found = origin(config.weights)
-        if found is None:
-            return
-        told = {name: value for name, value in found.fields.items() if name in (*_BUILDS, "block")}
-        theirs = dataclasses.replace(config, **told)
-        here, there = _essence(config, images), _essence(theirs, found.images)
-    except (ValueError, TypeError, OSError) as error:
-        raise NetworkError(f"--weights={config.weights}: {error}") from None
-    names = [name for name in here if here[name] != there[name]]
-    if found.images or images:  # Images have no temporal kind, and of a topology the stride alone.
-        strides = {TOPOLOGIES[essence["topology"]].strided_conv for essence in (here, there)}
-        names = [name for name in names if name != "temporal" and (name != "topology" or len(strides) > 1)]
-    names += ["block"] if "blocks" in names else []
-    expected, received = (_flags(run, names, essence) for run, essence in ((theirs, there), (config, here)))
-    remedy = expected
-    if not names:
-        if found.num_classes in (None, num_classes):
-            return
-        expected, received = f"{found.num_classes} classes", f"{num_classes} classes"
-        remedy = f"weights of train.convert --ignore_head --num_classes={num_classes}"
-    raise NetworkError(
-        f"Expected {expected}, which {found.path} says of --weights={config.weights}. Received {received}. "
-        f"Try: {remedy}"
-    )
-
-
-def _essence(config, images):
-    """Returns what must agree between weights and run, by the names of the fields; most has no shape."""
-    kind = IMAGES if images else TEMPORAL_KINDS[config.temporal]
-    return {name: getattr(config, name) for name in _BUILDS} | {
-        "topology": config.topology or kind.topology,
-        "blocks": {
-            f"{stage}_{index}": lasting(keras.saving.serialize_keras_object(make(name="block")))
-            for stage, indices in _makers(config).items()
-            for index, make in indices.items()
-        },
+def _serialised(config):
+    """Returns {place: what its block is} of a configuration."""
+    return {
+        f"{stage}_{index}": lasting(keras.saving.serialize_keras_object(make(name="block")))
+        for stage, indices in _makers(config).items()
+        for index, make in indices.items()
     }
-
-
-def _flags(config, names, essence):
-    fields = {field.name: field for field in dataclasses.fields(config)}
-    values = {name: getattr(config, name) for name in names}
-    if "topology" in values:
-        values["topology"] = essence["topology"]
-    return shlex.join(flag for name, value in values.items() for flag in as_flags(fields[name], value))
 
 
 def _makers(config):
@@ -184,7 +143,7 @@ def _makers(config):
         makers = blocks_from_text(config.blocks, config.block, config.depth)
         return block_makers("VideoResNet", config.depth, makers, None)
     except ValueError as error:
-        raise NetworkError(f"--block and --blocks: {error}") from None
+        raise NetworkError(f"--block and --blocks: {in_flags(error, ['depth'])}") from None
 
 
 def blocks_from_text(places, blocks, depth):
@@ -208,7 +167,7 @@ def blocks_from_text(places, blocks, depth):
     Raises:
         ValueError: A text is no such place or block, a block refuses its arguments, a place stands there
             twice, two descriptions are for the same, no place uses one, or a place has none; or what
-            `architecture.placement` raises.
+            `architecture.placement` raises. The errors speak of flags.
 
     Example:
         >>> makers = blocks_from_text(("res3_0", "res4_2"), ("NonLocal", "res4=GlobalContext(ratio=4)"), 50)
@@ -217,11 +176,11 @@ def blocks_from_text(places, blocks, depth):
     """
     makers = {}
     for text in blocks:
-        target, maker = _described(text)
+        target, maker = _described(text, depth)
         if target in makers:
             raise ValueError(
-                f"Expected one block for {target or 'all places'} in `blocks`. "
-                f"Received {text!r} as a second one. Try: one of them, or a place such as res3_0=..."
+                f"Expected one block for {target or 'all places'}. Received {text!r} as a second one. "
+                f"Try: leaving out {quoted(f'--block={text}')}, or res3_0=... for the place res3_0 alone"
             )
         makers[target] = maker
     used, found = set(), {}
@@ -229,49 +188,93 @@ def blocks_from_text(places, blocks, depth):
         targets = [t for t in (f"{stage}_{index}", stage, None) if t in makers]
         if not targets:
             raise ValueError(
-                f"Expected a block for {stage}_{index} in `blocks`. Received {tuple(blocks)!r}. "
-                "Try: a block without a target, such as 'RegionNonLocal', which is for all others."
+                f"Expected a block for {stage}_{index}. Received {tuple(blocks)!r}. "
+                "Try: one that is for all other places beside them, as in --block=RegionNonLocal"
             )
         used.add(targets[0])
         found.setdefault(stage, {})[index] = makers[targets[0]]
-    unused = [target or "all others" for target in makers if target not in used]
+    unused = [text for text, target in zip(blocks, makers, strict=True) if target not in used]
     if found and unused:
         raise ValueError(
-            f"Expected every block of `blocks` to have a place. Received one for {' and for '.join(unused)}, "
-            f"which none of the places {tuple(places)!r} uses. Try: leaving it out."
+            f"Expected every --block to have a place among {','.join(places)}. Received {unused[0]!r}, which "
+            f"none of them uses. Try: leaving out {quoted(f'--block={unused[0]}')}"
         )
     return found
 
 
 def _places(places, depth):
     """Returns the (stage, index) pairs that `places` means."""
-    if len(places) == 1 and not _PLACE.fullmatch(places[0]):
+    if len(places) == 1 and places[0] in PLACEMENTS:
         return [(stage, i) for stage, indices in placement(places[0], depth).items() for i in indices]
-    wrong = [place for place in places if not _PLACE.fullmatch(place) or places.count(place) > 1]
+    here = _places_at(depth)
+    wrong = [place for place in places if place not in here or places.count(place) > 1]
     if wrong:
+        published = [name for name in PLACEMENTS if depth in PLACEMENTS[name]] or ["those of other depths"]
+        meant = [place if place in here else _nearest_place(place, here) for place in places]
+        remedy = nearest(wrong[0], published) if len(places) == 1 else None
+        remedy = remedy or ",".join(dict.fromkeys(filter(None, meant))) or "res3_0,res4_0"
         raise ValueError(
-            "Expected `places` to be residual blocks, each once, or one placement among "
-            f"{', '.join(PLACEMENTS)}. Received {wrong[0]!r} in {tuple(places)!r}. Try: res3_0,res3_2."
+            f"Expected residual blocks of --depth={depth}, {here[0]} to {here[-1]}, each once, or one "
+            f"placement among {', '.join(published)}. Received {wrong[0]!r} in {','.join(places)}. "
+            f"Try: --blocks={remedy}"
         )
-    return [(match[1], int(match[2])) for match in map(_PLACE.fullmatch, places)]
+    return [(stage, int(index)) for stage, index in (place.split("_") for place in places)]
 
 
-def _described(text):
+def _places_at(depth):
+    counts = zip(STAGE_NAMES, DEPTHS[depth].block_counts, strict=True)
+    return [f"{stage}_{index}" for stage, count in counts for index in range(count)]
+
+
+def _nearest_place(place, here):
+    """Returns the last block of a stage for one beyond it, and else what is spelt most alike, or None."""
+    of_stage = [other for other in here if _PLACE.fullmatch(place) and other[:4] == place[:4]]
+    return of_stage[-1] if of_stage else nearest(place, here)
+
+
+def _described(text, depth):
     """Returns (target or None, maker) of a description, of which a layer is made on trial."""
     target, block = _DESCRIPTION.fullmatch(text.strip()).groups()
     try:
-        if target is not None and not _TARGET.fullmatch(target):
-            raise ValueError(f"{target} is no stage, as res3 is, and no place, as res3_0 is")
-        node = ast.parse(block, mode="eval").body
-        if any(keyword.arg == "name" for keyword in getattr(node, "keywords", ())):
-            raise ValueError("the name comes from the place")
-        _build(node, name="block")
+        return _tried(target, block)
     except (SyntaxError, TypeError, ValueError) as error:
+        try:
+            remedy = _respelt(target, block, depth)
+            _tried(*_DESCRIPTION.fullmatch(remedy).groups())
+            remedy = quoted(f"--block={remedy}")
+        except (SyntaxError, TypeError, ValueError):
+            remedy = f"another in view of this: {error}"
         raise ValueError(
             "Expected a block such as NonLocal or res4=RegionNonLocal(kernel_size=(3, 3, 3)), one of "
-            f"{', '.join(BLOCKS)}. Received {text!r}. Try: another in view of this: {error}"
+            f"{', '.join(BLOCKS)}. Received {text!r}. Try: {remedy}"
         ) from None
+
+
+def _tried(target, block):
+    if target is not None and not _TARGET.fullmatch(target):
+        raise ValueError(f"{target} is no stage, as res3 is, and no place, as res3_0 is")
+    node = ast.parse(block, mode="eval").body
+    if any(keyword.arg == "name" for keyword in getattr(node, "keywords", ())):
+        raise ValueError("the name comes from the place")
+    _build(node, name="block")
     return target, functools.partial(_build, node)
+
+
+def _respelt(target, block, depth):
+    """Returns a description in which each unknown name has given way to the nearest known one."""
+    name = nearest(block, BLOCKS) if block.isidentifier() else None  # As nonlocal is a word of Python's.
+    tree = ast.parse(name or block, mode="eval")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            node.id = nearest(node.id, BLOCKS) or node.id
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in BLOCKS:
+            known = inspect.signature(BLOCKS[node.func.id]).parameters
+            for keyword in node.keywords:
+                keyword.arg = nearest(keyword.arg or "", known) or keyword.arg
+    if target is not None and not _TARGET.fullmatch(target):
+        target = nearest(target, [*STAGE_NAMES, *_places_at(depth)]) or target
+    return f"{target}={ast.unparse(tree)}" if target else ast.unparse(tree)
 
 
 def _build(node, name):

@@ -50,9 +50,10 @@ def cosine_with_warmup(peak, steps_per_epoch, epochs, warmup_epochs):
         peak: Largest learning rate.
         steps_per_epoch: Steps in an epoch.
         epochs: Epochs of the whole schedule.
-        warmup_epochs: Epochs of the linear part, fewer than `epochs`; may be 0 or a fraction.
+        warmup_epochs: Epochs of the linear part, fewer than `epochs`; may be 0 or a fraction. A step at least
+            is left for the cosine.
     """
-    warmup_steps = round(warmup_epochs * steps_per_epoch)
+    warmup_steps = min(round(warmup_epochs * steps_per_epoch), epochs * steps_per_epoch - 1)
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=peak / 10 if warmup_steps else peak,
         warmup_target=peak if warmup_steps else None,

@@ -3,13 +3,32 @@
 import dataclasses
 import json
 import os
+import shlex
 from typing import NamedTuple
 
+from keras_nonlocal.architecture import IMAGES, TEMPORAL_KINDS, TOPOLOGIES
 from train.config import read_config
+from train.fields import as_flags
 
 _SUFFIX = ".weights.h5"
 # What the weights of a format were made for, where it differs from the defaults of a run.
 _PREPROCESSING = {"keras_applications": {"mean": (123.68, 116.779, 103.939), "std": (1.0, 1.0, 1.0)}}
+# Fields that must agree between weights and run; as do the blocks that --block and --blocks describe.
+_BUILDS = (
+    "depth",
+    "temporal",
+    "topology",
+    "groups",
+    "group_width",
+    "squeeze_excite_ratio",
+    "blocks",
+    "mean",
+    "std",
+)
+
+
+class NetworkError(ValueError):
+    """A configuration describes no network, or the weights that it starts from do not fit it."""
 
 
 class Origin(NamedTuple):
@@ -47,6 +66,42 @@ def origin(weights):
     return Origin(path, dataclasses.asdict(read_config(folder))) if os.path.isfile(path) else None
 
 
+def check_origin(config, num_classes, images, blocks):
+    """Raises NetworkError if what stands beside the weights tells of another network or preprocessing.
+
+    Args:
+        config: A `Config` with weights.
+        num_classes: The width of its classifier.
+        images: Whether its network is one for images.
+        blocks: Function (config) -> {place: what its block is}.
+    """
+    try:
+        found = origin(config.weights)
+        if found is None:
+            return
+        told = {name: value for name, value in found.fields.items() if name in (*_BUILDS, "block")}
+        theirs = dataclasses.replace(config, **told)
+        here, there = _essence(config, images, blocks), _essence(theirs, found.images, blocks)
+    except (ValueError, TypeError, OSError) as error:
+        raise NetworkError(f"--weights={config.weights}: {error}") from None
+    names = [name for name in here if here[name] != there[name]]
+    if found.images or images:  # Images have no temporal kind, and of a topology the stride alone.
+        strides = {TOPOLOGIES[essence["topology"]].strided_conv for essence in (here, there)}
+        names = [name for name in names if name != "temporal" and (name != "topology" or len(strides) > 1)]
+    names += ["block"] if "blocks" in names else []
+    expected, received = (_flags(run, names, essence) for run, essence in ((theirs, there), (config, here)))
+    remedy = expected
+    if not names:
+        if found.num_classes in (None, num_classes):
+            return
+        expected, received = f"{found.num_classes} classes", f"{num_classes} classes"
+        remedy = f"weights of train.convert --ignore_head --num_classes={num_classes}"
+    raise NetworkError(
+        f"Expected {expected}, which {found.path} says of --weights={config.weights}. Received {received}. "
+        f"Try: {remedy}"
+    )
+
+
 def _converted(path):
     try:
         with open(path, encoding="utf-8") as file:
@@ -68,3 +123,20 @@ def _converted(path):
         )
     classes, images = fields.pop("num_classes", None), fields.pop("images", False)
     return Origin(path, fields | made_for, classes, images)
+
+
+def _essence(config, images, blocks):
+    """Returns what must agree between weights and run, by the names of the fields; most has no shape."""
+    kind = IMAGES if images else TEMPORAL_KINDS[config.temporal]
+    return {name: getattr(config, name) for name in _BUILDS} | {
+        "topology": config.topology or kind.topology,
+        "blocks": blocks(config),
+    }
+
+
+def _flags(config, names, essence):
+    fields = {field.name: field for field in dataclasses.fields(config)}
+    values = {name: getattr(config, name) for name in names}
+    if "topology" in values:
+        values["topology"] = essence["topology"]
+    return shlex.join(flag for name, value in values.items() for flag in as_flags(fields[name], value))

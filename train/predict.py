@@ -3,7 +3,6 @@
 python -m train.predict --video=FILE [--workdir=RUN] [--top=5]
 """
 
-import json
 import os
 import sys
 
@@ -18,8 +17,10 @@ from pipelines.dataset import video_views
 from pipelines.dataset.clip_format import normalise
 from pipelines.manifest import Manifest, Video
 from pipelines.video_files import VideoFiles
+from savedmodels.loading import one_line, read_serving
 from train.config import read_config, refuse_words
 from train.data import decoder, samplers, test_format
+from train.fields import parse_or_end
 
 _BAR_WIDTH = 30
 
@@ -36,12 +37,14 @@ def predict(path, workdir):
     Raises:
         BadVideo: The video cannot be decoded.
         FileNotFoundError: There is no finished run in `workdir`.
+        ValueError: A file of the run is damaged.
     """
     config = read_config(workdir)
     model_path = os.path.join(workdir, "model.keras")
     if not os.path.isfile(model_path):
         raise FileNotFoundError(
-            f"Expected a trained model at {model_path!r}. Received no such file. Try: let the run end first."
+            f"Expected a trained model at {model_path!r}. Received no such file. "
+            "Try: --workdir=DIR of a run that has ended."
         )
     manifest = Manifest((Video(os.fspath(path), ()),), ())
     with decoder(config) as decode:
@@ -56,9 +59,9 @@ def predict(path, workdir):
     if not ok:
         raise BadVideo(path, reason.numpy().decode())
     views = normalise(views, config.mean, config.std)
-    model = keras.saving.load_model(model_path, compile=False)
-    with open(os.path.join(workdir, "serving.json"), encoding="utf-8") as file:
-        classes = json.load(file)["classes"]
+    with one_line(model_path, "the sound model.keras of a run", "--workdir=DIR of a run that has ended"):
+        model = keras.saving.load_model(model_path, compile=False)
+    classes = read_serving(os.path.join(workdir, "serving.json"))["classes"]
     logits = model.predict_on_batch(views).mean(axis=0)
     probabilities = np.exp(logits - logits.max())
     probabilities /= probabilities.sum()
@@ -105,4 +108,4 @@ if __name__ == "__main__":
     flags.DEFINE_multi_string("video", None, "the video file", required=True)
     flags.DEFINE_string("workdir", "runs/demo/run", "directory of a finished run")
     flags.DEFINE_integer("top", 5, "how many classes to print", lower_bound=1)
-    app.run(main)
+    app.run(main, flags_parser=parse_or_end)

@@ -10,6 +10,7 @@ from absl import app, flags
 
 from keras_nonlocal.counting import count, format_count
 from train import config
+from train.fields import parse_or_end
 from train.network import build_network
 
 
@@ -36,4 +37,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("side", None, "pixels of the clip's sides; --crop by default", lower_bound=1)
     config.define_flags()
     flags.adopt_module_key_flags(config)  # Then --help lists them.
-    app.run(main)
+    app.run(main, flags_parser=parse_or_end)

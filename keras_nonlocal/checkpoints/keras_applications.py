@@ -76,7 +76,7 @@ def _depth(shapes):
             return depth
     raise CheckpointError(
         "Expected a network of depth 50, 101 or 152, as keras.applications has them. "
-        f"Received one with {counts} bottlenecks in its stages. Try: ImageResNet(50, topology='keras')."
+        f"Received one with {counts} bottlenecks in its stages. Try: depth=50, with topology='keras'."
     )
 
 

@@ -37,7 +37,7 @@ def multi_scale_box(shape, size, seed, scales=(1.0, 0.875, 0.75, 0.66)):
     """Draws the box of `multi_scale_crop` in a frame of `shape` (height, width).
 
     Height and width are the short side times two scales that are at most one step apart; a length
-    less than 3 pixels from `size` becomes `size`, and none exceeds the frame.
+    less than 3 pixels from `size` becomes `size`, none exceeds the frame, and none is 0.
 
     Returns:
         (corner, extent): int32 [2] (top, left) and int32 [2] (height, width), in pixels.
@@ -45,7 +45,7 @@ def multi_scale_box(shape, size, seed, scales=(1.0, 0.875, 0.75, 0.66)):
     shape = tf.convert_to_tensor(shape)
     # Floats are double, as in the authors' Python, where 0.7 * 90 becomes 62; single ones make it 63.
     lengths = tf.cast(tf.cast(tf.reduce_min(shape), tf.float64) * tf.constant(scales, tf.float64), tf.int32)
-    lengths = tf.where(tf.abs(lengths - size) < 3, size, lengths)
+    lengths = tf.where(tf.abs(lengths - size) < 3, size, tf.maximum(lengths, 1))
     pairs = [(i, j) for i in range(len(scales)) for j in range(len(scales)) if abs(i - j) <= 1]
     draws = tf.random.stateless_uniform([2], seed)
     extent = tf.minimum(tf.gather(lengths, tf.constant(pairs)[_whole(draws[0], len(pairs))]), shape)

@@ -9,7 +9,16 @@ from pipelines.labels import clip_labels
 
 
 def evaluation_views(
-    source, clip_format, *, sample, clips, crops, batch_size, account, workers=tf.data.AUTOTUNE
+    source,
+    clip_format,
+    *,
+    sample,
+    clips,
+    crops,
+    batch_size,
+    account,
+    fill=False,
+    workers=tf.data.AUTOTUNE,
 ):
     """Returns clips x crops views of every video, in the manifest's order, in batches of views.
 
@@ -25,6 +34,8 @@ def evaluation_views(
         batch_size: Views in a batch B.
         account: The `Account` of the source's manifest; more bad videos than it allows end the iteration
             with an error.
+        fill: Whether further blank views, whose weight is 0, make the last batch as large as the others.
+            Several devices that share a batch need this, as a small one would leave nothing for some of them.
         workers: Videos read in parallel; by default TensorFlow chooses how many.
 
     Returns:
@@ -48,8 +59,11 @@ def evaluation_views(
         return normalise(pixels, clip_format.mean, clip_format.std), labels, weights
 
     num_videos = len(source.manifest)
-    videos = tf.data.Dataset.range(num_videos).map(views, num_parallel_calls=workers)
-    batches = videos.unbatch().batch(batch_size).map(normalised).prefetch(tf.data.AUTOTUNE)
+    every = tf.data.Dataset.range(num_videos).map(views, num_parallel_calls=workers).unbatch()
+    if fill:
+        blank = tf.data.Dataset.from_tensors(tuple(tf.zeros(x.shape, x.dtype) for x in every.element_spec))
+        every = every.concatenate(blank.repeat(-num_videos * count % batch_size))
+    batches = every.batch(batch_size).map(normalised).prefetch(tf.data.AUTOTUNE)
     num_batches = -(-num_videos * count // batch_size)
     return with_options(batches.apply(tf.data.experimental.assert_cardinality(num_batches)))
 

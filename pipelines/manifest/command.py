@@ -8,13 +8,36 @@ python -m pipelines.manifest summary --manifest=M.jsonl
 import argparse
 import contextlib
 import dataclasses
+import difflib
 import os
+import re
 import sys
 
 from pipelines.manifest.annotations import FORMATS
 from pipelines.manifest.checking import check_manifest
 from pipelines.manifest.files import read_manifest, without_bad, write_manifest
 from pipelines.manifest.summary import summary
+
+
+class FlagParser(argparse.ArgumentParser):
+    """A parser that names the flag or the choice that is nearest to an unknown one."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Ends the program for a flag that is spelt much like one of this parser's."""
+        words = sys.argv[1:] if args is None else args
+        known = set(re.findall(r"--\w+", self.format_help()))
+        names = {word.partition("=")[0] for word in words if word.startswith("--")}
+        for name in sorted(names - known) if "--beam" not in names else ():  # Beam has flags of its own.
+            if near := difflib.get_close_matches(name, known):
+                self.error(f"Expected a flag of this command. Received {name}. Try: {near[0]}")
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message):
+        """Prints what is wrong, and ends the program."""
+        if choice := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            near = difflib.get_close_matches(choice[1], re.findall(r"\w+", choice[2]))
+            message += f". Try: {near[0]}" if near else ""
+        super().error(message)
 
 
 def main(arguments=None):
@@ -34,7 +57,7 @@ def main(arguments=None):
 
 def _parser(arguments):
     """Returns the parser; its `import` has the flags of the format that the arguments name."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="python -m pipelines.manifest",
         description="Makes manifests, decodes every file of one to see what it is, and sums one up.",
         allow_abbrev=False,

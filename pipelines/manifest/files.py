@@ -89,10 +89,11 @@ def read_manifest(path, split=None, keep_bad=False):
     videos, header = read_lines(path)
     chosen = tuple(video for video in videos if split in (None, video.split))
     if not chosen:
-        splits = ", ".join(sorted({repr(video.split) for video in videos})) or "no rows at all"
+        splits = sorted({repr(video.split) for video in videos})
         raise ValueError(
             f"Expected rows of {'any split' if split is None else f'split {split!r}'} in {path}. "
-            f"Received {splits}. Try: another split, or another file."
+            f"Received {', '.join(splits) or 'no rows at all'}. "
+            f"Try: {'split ' + ' or '.join(splits) if splits else 'another file'}"
         )
     manifest = Manifest(chosen, **header)
     return manifest if keep_bad else without_bad(manifest, path)

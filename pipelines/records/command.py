@@ -5,7 +5,6 @@ python -m pipelines.records --manifest=M.jsonl --output=DIR --beam [--runner=Dat
 python -m pipelines.records --verify=DIR
 """
 
-import argparse
 import contextlib
 import importlib.util
 import os
@@ -14,6 +13,7 @@ import sys
 import tensorflow as tf
 
 from pipelines.decoding.isolation import ISOLATION, open_decoder
+from pipelines.manifest.command import FlagParser
 from pipelines.records.prepare import PLAN, begin, damage, plan, prepare, prepare_with_beam
 from pipelines.records.shards import INDEX, Settings, write_index
 from pipelines.records.source import open_records
@@ -51,7 +51,7 @@ def main(arguments=None):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="python -m pipelines.records",
         description=__doc__.split("\n")[0],
         epilog="Stopped in any way, the same command goes on where it stopped; it loses the shards that were "

@@ -1,6 +1,7 @@
 """Data sets without annotation files, which have a folder for each class."""
 
 import os
+import shlex
 
 from pipelines.bad_video import BadVideo
 from pipelines.manifest.annotations.data_dir import IMAGE_SUFFIXES, check_directory, is_media
@@ -60,6 +61,32 @@ def read_folders(data_dir, split="", classes=None, keep_bad=False):
             f"{len(folders)} folders without a video or image. Try: check --data_dir and --split."
         )
     return Manifest(tuple(rows), tuple(class_of), tuple(BadVideo(*other) for other in others))
+
+
+def import_command(path):
+    """Returns how a folder of folders becomes a manifest, for a program that was given the folder instead.
+
+    Returns:
+        The command, and the manifest with `#SPLIT` if there are splits; None for what has no folders in it.
+    """
+    root, split = os.path.split(os.path.normpath(path))
+    if split not in _SPLITS:
+        root, split = path, next((name for name in _folders(path) if name in _SPLITS), "")
+    if not _folders(path):
+        return None
+    name = os.path.normpath(root or ".")
+    output = f"{'videos' if name == '.' else name}.jsonl"
+    splits = [name for name in _folders(root or ".") if split and name in _SPLITS]
+    flags = ["--format=folders", f"--data_dir={root or '.'}", *(f"--split={name}" for name in splits)]
+    command = shlex.join(["python", "-m", "pipelines.manifest", "import", *flags, f"--output={output}"])
+    return command, f"{output}#{split}" if split else output
+
+
+def _folders(path):
+    try:
+        return sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
+    except OSError:
+        return []
 
 
 def _why_not(listings, path):

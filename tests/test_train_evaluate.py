@@ -1,0 +1,107 @@
+"""Scores of an evaluation: the same for any number of devices, videos left over and sizes of batches."""
+
+import ast
+import dataclasses
+import re
+
+import keras
+import numpy as np
+import pytest
+import small_run
+
+from train.config import Config
+from train.evaluate import accuracy, cross_entropy
+from train.loop import DeviceError, check_devices
+
+# One program for all counts of devices, as TensorFlow is told of them once. Its network has a Conv3D, whose
+# CPU kernel gives an empty batch a wrong shape.
+DEVICES = """
+import keras, numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
+from pipelines.account import Account
+from pipelines.bad_video import BadVideo
+from pipelines.decoding.decode import Clip
+from pipelines.manifest import Label, Manifest, Video
+from pipelines.video_files import VideoFiles
+from train.config import Config
+from train.evaluate import evaluate
+
+def decode(path, choose, transform):
+    if path == "1":
+        raise BadVideo(path, "made to fail")
+    chosen = choose(np.arange(9) / 10)
+    frames = np.random.default_rng([int(path), *chosen]).integers(256, size=(len(chosen), 12, 16, 3))
+    return Clip(np.stack([transform(frame) for frame in frames.astype(np.uint8)]), chosen / 10)
+
+config = Config(clip_frames=2, test_size=8, crop=8, test_clips=1, test_crops=1, batch_size=6)
+for devices in (1, 2, 3):
+    strategy = tf.distribute.MirroredStrategy(
+        [f"CPU:{n}" for n in range(devices)], tf.distribute.HierarchicalCopyAllReduce()
+    )
+    with strategy.scope():
+        keras.utils.set_random_seed(1)
+        clip = keras.Input((2, 8, 8, 3))
+        hidden = keras.layers.GlobalMaxPooling3D()(keras.layers.Conv3D(8, 3, padding="same")(clip))
+        model = keras.Model(clip, keras.layers.Dense(7)(hidden))
+    for videos in (2, *range(7, 13)):
+        manifest = Manifest(tuple(Video(str(n), (Label(n % 7),)) for n in range(videos)), tuple("abcdefg"))
+        scores = evaluate(model, VideoFiles(manifest, decode), config, Account(manifest), verbose=0)
+        print("scores", devices, videos, scores["videos"], scores["top1"], scores["top5"], scores["loss"])
+"""
+
+
+def test_scores_do_not_depend_on_the_number_of_devices():
+    process = small_run.run_python("-c", DEVICES)
+    assert process.returncode == 0, process.stderr[-3000:]
+    found = {}
+    for line in re.findall(r"^scores (.*)$", process.stdout, re.MULTILINE):
+        devices, videos, *scores = map(ast.literal_eval, line.split())
+        found[devices, videos] = scores
+    assert len(found) == 3 * 7
+    assert len({found[1, videos][-1] for videos in (2, *range(7, 13))}) == 7  # So they can tell.
+    for (_, videos), scores in found.items():
+        assert scores[0] == videos - 1  # One is bad, and what fills up the batches does not count.
+        assert scores[:3] == found[1, videos][:3]
+        np.testing.assert_allclose(scores[3], found[1, videos][3], rtol=1e-6)
+
+
+def test_the_loss_is_that_of_keras():
+    logits = np.array([[3, 2, 1, 0], [0, 1000, 2, 3], [1, 0, -1e4, 2]], np.float32)
+    labels = np.array([0, 1, 3])
+    expected = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, logits)
+    np.testing.assert_allclose(cross_entropy(logits, labels), expected, rtol=1e-6)
+
+
+def test_accuracy():
+    logits = np.array([[3, 2, 1, 0], [0, 1, 2, 3], [1, 0, 3, 2]])
+    assert accuracy(logits, np.array([0, 0, 3]), 1) == 1 / 3
+    assert accuracy(logits, np.array([0, 0, 3]), 2) == 2 / 3
+    assert accuracy(logits, np.array([0, 0, 3]), 5) == 1
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "repeats", "videos", "devices", "remedy"),
+    [
+        (8, 1, 100, 3, 6),
+        (64, 1, 40, 3, 39),
+        (1, 1, 5, 2, 2),
+        (10, 2, 100, 3, 6),
+        (9, 3, 100, 2, 6),
+        (7, 1, 6, 8, None),
+        (3, 3, 1, 2, None),
+    ],
+)
+def test_batches_that_devices_do_not_divide_are_refused(batch_size, repeats, videos, devices, remedy):
+    config = Config(batch_size=batch_size, repeats=repeats)
+    with pytest.raises(
+        DeviceError, match=rf"multiple of {devices}, .*Received {batch_size}\. Try: "
+    ) as caught:
+        check_devices(config, videos, devices)
+    hint = str(caught.value).rsplit("Try: ", 1)[1]
+    if remedy is None:
+        assert hint.startswith("CUDA_VISIBLE_DEVICES=0")
+    else:
+        assert hint == f"--batch_size={remedy}"
+        check_devices(dataclasses.replace(config, batch_size=remedy), videos, devices)
+        assert remedy <= videos * repeats
