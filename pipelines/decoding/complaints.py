@@ -10,6 +10,9 @@ av.logging.set_skip_repeated(False)
 
 _lock = threading.Lock()
 _listeners = [0]
+# FFmpeg reports these of sound videos that were cut out of others at a key frame: it looks for frames before
+# it, which are not needed.
+_HARMLESS = ("mmco: unref short failure", "co located POCs unavailable")
 
 
 @contextlib.contextmanager
@@ -26,8 +29,21 @@ def complaints():
     finally:
         _listen(-1)
         for level, context, text in reports:
-            if level <= av.logging.ERROR:
+            if level <= av.logging.ERROR and not text.startswith(_HARMLESS):
                 said.append(f"{context}: {' '.join(text.split())}")
+
+
+@contextlib.contextmanager
+def opening():
+    """Keeps from `complaints` what decoders report while a file is opened, when FFmpeg tries them all.
+
+    The video's decoder reports it again when it decodes, and the sound's harms no picture.
+    """
+    with av.logging.Capture(True) as reports:
+        yield
+    for level, context, text in reports:
+        if context not in av.codecs_available:
+            av.logging.log(level, context, text)
 
 
 def _listen(change):

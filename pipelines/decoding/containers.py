@@ -17,7 +17,9 @@ import av
 import numpy as np
 
 from pipelines.bad_video import Unusable
+from pipelines.decoding.complaints import opening
 from pipelines.decoding.display import display_of_frame, display_of_track
+from pipelines.decoding.frames import decode_all, whole_frames
 
 # Only these are opened. A playlist, of which FFmpeg knows many kinds, could name any other file or server.
 _CONTAINERS = (
@@ -57,11 +59,13 @@ class Video(NamedTuple):
         seconds: float64 [n], the time of each frame in display order, counted from the first one.
         read: Function from sorted frame numbers, each once, to an iterable of (frame number, av.VideoFrame).
         codec: FFmpeg's name of the codec.
+        faults: What is known to be wrong with the source although frames come out, in words.
     """
 
     seconds: np.ndarray
     read: object
     codec: str
+    faults: list = []
 
 
 class IndexIsWrong(Exception):
@@ -87,20 +91,21 @@ def indexed(source, limits):
     """Gives a `Video` whose frames are numbered by the packets' time stamps, which need no decoding."""
     with _open(source, limits) as container:
         stream = _video_stream(container)
-        times, keys = _index(container, stream, limits)
+        faults = []
+        times, keys = _index(container, stream, limits, faults)
         unit = stream.time_base
         seconds = np.array([(time - times[0]) * unit.numerator / unit.denominator for time in times])
         check(limits, seconds=seconds[-1])
         read = functools.partial(_read_indexed, container, stream, times, keys)
-        yield Video(seconds, _shown(read, source, container, stream), stream.codec.canonical_name)
+        yield Video(seconds, _shown(read, source, container, stream), stream.codec.canonical_name, faults)
 
 
 @contextlib.contextmanager
 def counted(source, limits):
     """Gives a `Video` whose frames are those that decode: a first pass counts them, a second one reads."""
     with _open(source, limits) as container:
-        stream, times = _video_stream(container), []
-        for frame in _whole(container.decode(stream)):
+        stream, times, faults = _video_stream(container), [], []
+        for frame in decode_all(container, stream, faults):
             times.append(frame.time)
             check(limits, frames=len(times))
         if not times:
@@ -110,7 +115,7 @@ def counted(source, limits):
     with _open(source, limits) as container:
         stream = _video_stream(container)
         read = functools.partial(_read_counted, container, stream)
-        yield Video(seconds, _shown(read, source, container, stream), stream.codec.canonical_name)
+        yield Video(seconds, _shown(read, source, container, stream), stream.codec.canonical_name, faults)
 
 
 def _open(source, limits):
@@ -118,7 +123,8 @@ def _open(source, limits):
     # The path is named as a file, so that FFmpeg takes no part of it for a protocol.
     file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{os.fspath(source)}"
     try:
-        container = av.open(file, options=options, metadata_errors="replace")
+        with opening():
+            container = av.open(file, options=options, metadata_errors="replace")
     except av.error.FFmpegError as error:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise  # The file system's trouble says nothing of the file.
@@ -134,7 +140,7 @@ def _open(source, limits):
         check(limits, pixels=stream.width * stream.height)
         stream.codec_context.options = decoder_options(limits)
         # Clips are decoded in parallel, so threads per video only add overhead.
-        stream.thread_type = "NONE"
+        stream.thread_type, stream.thread_count = "NONE", 1
     except BaseException:
         container.close()
         raise
@@ -168,14 +174,14 @@ def _seconds(times, rate):
 
 def _read_counted(container, stream, numbers):
     wanted, last = set(numbers), max(numbers)
-    for number, frame in enumerate(_whole(container.decode(stream))):
+    for number, frame in enumerate(decode_all(container, stream, [])):
         if number in wanted:
             yield number, frame
         if number == last:
             return
 
 
-def _index(container, stream, limits):
+def _index(container, stream, limits, faults):
     """Returns the sorted time stamps of all frames, and the numbers of the key frames."""
     hidden = stream.codec.name == _CODEC_WITH_HIDDEN_FRAMES
     if container.format.name not in _CONTAINERS_WITH_DISPLAY_TIMES or hidden:
@@ -188,6 +194,8 @@ def _index(container, stream, limits):
             continue
         if packet.pts is None:
             raise IndexIsWrong
+        if packet.is_corrupt:
+            faults.append("a part of it is not whole")
         first = packet.pts if first is None else first
         # Frames that are shown before the first one stored depend on others that were cut off.
         if not packet.is_discard and packet.pts >= first:
@@ -239,7 +247,7 @@ def _decode_group(container, stream, start, known, wanted, prefix):
         empty = prefix and not unsent
         frames = packet.decode() + (stream.decode(None) if empty else [])
         # After a seek, frames that depend on ones before the key frame may come first; they are not whole.
-        for frame in _whole(frame for frame in frames if frame.pts is None or frame.pts >= start):
+        for frame in whole_frames(frame for frame in frames if frame.pts is None or frame.pts >= start):
             shown.append(frame.pts)
             if frame.pts in awaited:
                 awaited.remove(frame.pts)
@@ -272,11 +280,3 @@ def _is_disposable(packet, prefix):
         has_slice |= header & 0x1F == 1
         position += prefix + int.from_bytes(data[position - prefix : position], "big")
     return has_slice
-
-
-def _whole(frames):
-    """Yields the frames; raises `Unusable` at one whose lost parts the decoder has made up."""
-    for frame in frames:
-        if frame.is_corrupt:
-            raise Unusable("damaged or truncated: parts of a frame are lost")
-        yield frame

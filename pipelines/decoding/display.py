@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipelines.decoding.boxes import boxes, boxes_of_file
+
 _ORIENTATION_TAG = 0x112
-_MOST_BOXES = 10_000
 _LARGEST_MOVIE = 2**26  # The tracks' headers stand in its beginning.
 
 
@@ -60,10 +61,10 @@ def display_of_track(source, track):
         with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
             movie = _movie(file)
         whole, matrices = np.eye(2), {}
-        for kind, data in _boxes(movie):
+        for kind, data in boxes(movie):
             if kind == b"mvhd":
                 whole = _matrix(data, 48 if data[0] else 36)
-            for inner, header in _boxes(data) if kind == b"trak" else ():
+            for inner, header in boxes(data) if kind == b"trak" else ():
                 if inner == b"tkhd":
                     (number,) = struct.unpack_from(">I", header, 20 if header[0] else 12)
                     matrices[number] = _matrix(header, 52 if header[0] else 40)
@@ -78,28 +79,11 @@ def display_of_track(source, track):
 
 def _movie(file):
     """Returns the content of the box `moov` of an MP4 file."""
-    for _ in range(_MOST_BOXES):
-        size, kind = struct.unpack(">I4s", file.read(8))
-        rest = size - 8
-        if size == 1:
-            rest = struct.unpack(">Q", file.read(8))[0] - 16
+    for kind, place, length in boxes_of_file(file):
         if kind == b"moov":
-            return file.read(_LARGEST_MOVIE if size == 0 else min(rest, _LARGEST_MOVIE))
-        if size == 0 or rest < 0:
-            break
-        file.seek(rest, 1)
+            file.seek(place)
+            return file.read(_LARGEST_MOVIE if length is None else min(length, _LARGEST_MOVIE))
     return b""
-
-
-def _boxes(data):
-    """Yields (kind, content) of the boxes in a box."""
-    place = 0
-    for _ in range(_MOST_BOXES):
-        size, kind = struct.unpack_from(">I4s", data, place) if place + 8 <= len(data) else (0, b"")
-        if size < 8:
-            return
-        yield kind, data[place + 8 : place + size]
-        place += size
 
 
 def _matrix(header, place):
