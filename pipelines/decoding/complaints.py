@@ -10,9 +10,16 @@ av.logging.set_skip_repeated(False)
 
 _lock = threading.Lock()
 _listeners = [0]
-# FFmpeg reports these of sound videos that were cut out of others at a key frame: it looks for frames before
-# it, which are not needed.
-_HARMLESS = ("mmco: unref short failure", "co located POCs unavailable")
+# FFmpeg reports these of sound videos: of those that were cut out of others at a key frame, whose frames
+# before it are not needed, and of those with something unusual beside the pictures.
+_HARMLESS = (
+    "mmco: unref short failure",
+    "co located POCs unavailable",
+    "unable to decode APP fields",
+    "SEI type",
+    "Overread VUI by",
+    "Chapter end time",
+)
 
 
 @contextlib.contextmanager

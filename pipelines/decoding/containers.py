@@ -18,7 +18,7 @@ import numpy as np
 
 from pipelines.bad_video import Unusable
 from pipelines.decoding.complaints import opening
-from pipelines.decoding.display import display_of_frame, display_of_track
+from pipelines.decoding.display import display_of_frame, display_of_track, is_mirrored_in_matroska
 from pipelines.decoding.frames import decode_all, whole_frames
 
 # Only these are opened. A playlist, of which FFmpeg knows many kinds, could name any other file or server.
@@ -149,12 +149,13 @@ def _open(source, limits):
 
 def _shown(read, source, container, stream):
     """Returns the function `read` of frames as one of frames and how they are shown."""
-    is_mp4 = container.format.name == _CONTAINERS_WITH_DISPLAY_TIMES[0]
-    of_all = display_of_track(source, stream.id) if is_mp4 else None
+    mp4, matroska = _CONTAINERS_WITH_DISPLAY_TIMES
+    of_all = display_of_track(source, stream.id) if container.format.name == mp4 else None
+    mirrored = container.format.name == matroska and is_mirrored_in_matroska(source, stream.index)
 
     def read_shown(numbers):
         for number, frame in read(numbers):
-            yield number, frame, of_all or display_of_frame(frame)
+            yield number, frame, of_all or display_of_frame(frame, mirrored)
 
     return read_shown
 

@@ -11,13 +11,14 @@ import struct
 import zlib
 
 from pipelines.decoding.boxes import boxes, boxes_of_file
+from pipelines.decoding.ebml import CLUSTER, SEGMENT, elements
 
 _MOST_PARTS = 2_000_000  # Files of more parts are not walked through, so that none takes minutes.
 _LONGEST_INDEX = 2**24
 _CUT = "the file ends before its {}"
 _SHORT = "it promises {:.1f} s and ends after {:.1f} s"
-# Matroska's elements, RFC 9559. The first ones hold others.
-_CLUSTER, _ENTERED = 0x1F43B675, {0x18538067, 0x1F43B675, 0xA0, 0x1549A966, 0x1C53BB6B, 0xBB}
+# Elements of Matroska: Segment, Cluster, BlockGroup, Info, Cues and CuePoint hold others.
+_ENTERED = {SEGMENT, CLUSTER, 0xA0, 0x1549A966, 0x1C53BB6B, 0xBB}
 _SCALE, _DURATION, _CLUSTER_TIME, _CUE_TIME, _BLOCK_DURATION = 0x2AD7B1, 0x4489, 0xE7, 0xB3, 0x9B
 _BLOCKS = (0xA1, 0xA3)
 _LEAST_CLAIMED = 0.9  # Some programs leave room between samples.
@@ -119,10 +120,10 @@ def _referenced(index):
 def _matroska(file, size):
     last_cue, promised, scale = 0, 0, 1_000_000
     cluster, begin, end, longest = 0, 0, 0, 0
-    for kind, place, length, value in _ebml_elements(file):
+    for kind, place, length, value in elements(file, _ENTERED, _parts()):
         if length is not None and place + length > size:
             yield _CUT.format("last element does")
-        elif kind == _CLUSTER and length is not None and _checksum_is_wrong(file, place, length):
+        elif kind == CLUSTER and length is not None and _checksum_is_wrong(file, place, length):
             yield "the checksum of a cluster is wrong"
         elif kind == _CLUSTER_TIME:
             cluster = int.from_bytes(value)
@@ -142,30 +143,6 @@ def _matroska(file, size):
     # No block tells how long its last frame is shown.
     if (promised - end) * scale / 1e9 > max(_LATE_SECONDS, 2 * longest * scale / 1e9):
         yield _SHORT.format(promised * scale / 1e9, end * scale / 1e9)
-
-
-def _ebml_elements(file):
-    """Yields (kind, place, length, first bytes) of the content of all elements, also of those in other ones.
-
-    The length is None where it is unknown. The place is the content's.
-    """
-    place = 0
-    for _ in _parts():
-        header = _at(file, place, 20)
-        sides = 9 - (header[0] if header else 0).bit_length()
-        digits = 9 - (header[sides] if sides < len(header) else 0).bit_length()
-        content = sides + digits
-        if max(sides, digits) > 8 or content > len(header):
-            return
-        kind = int.from_bytes(header[:sides])
-        length = int.from_bytes(header[sides:content]) & (1 << 7 * digits) - 1
-        length = None if length == (1 << 7 * digits) - 1 else length
-        place += content
-        yield kind, place, length, header[content:][: min(length or 0, 8)]
-        if kind not in _ENTERED:
-            if length is None:
-                return
-            place += length
 
 
 def _checksum_is_wrong(file, place, length):
