@@ -19,7 +19,8 @@ _CUT = "the file ends before its {}"
 _SHORT = "it promises {:.1f} s and ends after {:.1f} s"
 # Elements of Matroska: Segment, Cluster, BlockGroup, Info, Cues and CuePoint hold others.
 _ENTERED = {SEGMENT, CLUSTER, 0xA0, 0x1549A966, 0x1C53BB6B, 0xBB}
-_SCALE, _DURATION, _CLUSTER_TIME, _CUE_TIME, _BLOCK_DURATION = 0x2AD7B1, 0x4489, 0xE7, 0xB3, 0x9B
+_HEADER, _CLUSTER_TIME, _CUE_TIME = 0x1A45DFA3, 0xE7, 0xB3
+_SCALE, _DURATION, _BLOCK_DURATION = 0x2AD7B1, 0x4489, 0x9B
 _BLOCKS = (0xA1, 0xA3)
 _LEAST_CLAIMED = 0.9  # Some programs leave room between samples.
 # Flags of the boxes tfhd and trun: they hold the size of every sample, or of each.
@@ -119,8 +120,12 @@ def _referenced(index):
 
 def _matroska(file, size):
     last_cue, promised, scale = 0, 0, 1_000_000
-    cluster, begin, end, longest = 0, 0, 0, 0
+    after, cluster, begin, end, longest = math.inf, 0, 0, 0, 0
     for kind, place, length, value in elements(file, _ENTERED, _parts()):
+        if kind == SEGMENT:
+            after = math.inf if length is None else place + length
+        if place > after and kind not in (SEGMENT, _HEADER):
+            break
         if length is not None and place + length > size:
             yield _CUT.format("last element does")
         elif kind == CLUSTER and length is not None and _checksum_is_wrong(file, place, length):
@@ -136,7 +141,7 @@ def _matroska(file, size):
             last_cue = max(last_cue, int.from_bytes(value))
         elif kind == _SCALE:
             scale = int.from_bytes(value)
-        elif kind == _DURATION and len(value) == length:
+        elif kind == _DURATION and len(value) == length in (4, 8):
             (promised,) = struct.unpack(">f" if length == 4 else ">d", value)
     if last_cue > end:
         yield "its index names parts that are missing"
@@ -177,7 +182,10 @@ def _ogg(file, size):
 def _avi(file, size):
     """An AVI file is a RIFF chunk, or several; a program that crashed has left its size at 0."""
     place = 0
-    while (header := _at(file, place, 8))[:4] == b"RIFF":
+    for _ in _parts():
+        header = _at(file, place, 8)
+        if header[:4] != b"RIFF":
+            break
         length = int.from_bytes(header[4:], "little")
         # Some programs count the header's 8 bytes, too.
         if place + length > size:
