@@ -29,6 +29,7 @@ FILES = {
     "uneven.avi": {"codec": "mpeg4", "times": [*range(20), *range(30, 110, 4)]},
     "tags.flv": {"options": GROUPS},
     "packets.ts": {"options": GROUPS, "audio": True},
+    "open_groups.ts": {"options": GROUPS | {"bf": "3", "x264-params": "open-gop=1"}},
     "disc.m2ts": {
         "options": GROUPS,
         "container_options": {"mpegts_m2ts_mode": "1"},
@@ -177,9 +178,10 @@ def test_packets_that_a_transport_stream_lost_are_noticed(files):
     assert "damaged or truncated: " in reason(whole[: 188 * 60] + whole[188 * 62 :])
 
 
-def test_a_recording_of_a_broadcast_begins_anywhere(files):
-    """What stands before its first key frame is left out, and is no damage."""
-    whole = files("packets.ts")
+@pytest.mark.parametrize("name", ["packets.ts", "open_groups.ts"])
+def test_a_recording_of_a_broadcast_begins_anywhere(files, name):
+    """Frames that depend on ones before the first key frame are left out, and are no damage."""
+    whole = files(name)
     cut = whole[188 * (len(whole) // 188 // 3) :]
     shown = decode_frames(cut, lambda seconds: range(len(seconds))).frames
     assert ramp_videos.numbers(shown) in (list(range(20, 40)), list(range(10, 40)))
