@@ -3,11 +3,11 @@
 python benchmarks/agreement.py [--only=mkv]
 
 The program ffmpeg (7.0 or newer, with x264, x265, libvpx, libaom and libtheora) makes each file and decodes
-it with `-fps_mode passthrough`. The number of frames has to be the same, and no frame may differ by more than
-5 levels of 255 on average: two versions of FFmpeg interpolate the colours of 10 bits differently. Colours of
-interlaced frames are converted field by field, which the program does with `interl=-1`. "Mirrored" and
-"shifted" are the least differences of a frame from ffmpeg's mirror image and from ffmpeg's next frame: what a
-wrong frame would differ by.
+it with `-fps_mode passthrough`. `inspect` has to accept it. The number of frames has to be the same, and no
+frame may differ by more than 5 levels of 255 on average: two versions of FFmpeg interpolate the colours of 10
+bits differently. Colours of interlaced frames are converted field by field, which the program does with
+`interl=-1`. "Mirrored" and "shifted" are the least differences of a frame from ffmpeg's mirror image and from
+ffmpeg's next frame: what a wrong frame would differ by.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import tempfile
 import numpy as np
 
 from pipelines.bad_video import BadVideo
-from pipelines.decoding.decode import decode_frames
+from pipelines.decoding.decode import decode_frames, inspect
 
 MOST_LEVELS = 5
 _SOURCE = "-f lavfi -i testsrc2=s={size}:r={rate}:d=2,scroll=h=0.023:v=0.011"
@@ -146,6 +146,24 @@ FILES |= {
     "mp4, h264, fragments": plain("mp4", f"{H264} {FRAGMENTS}"),
     "ogv, theora": plain("ogv", "-c:v libtheora -q:v 8 -g 12"),
     "gif": plain("gif", "-c:v gif"),
+    "mkv, h264, live": plain("mkv", f"{H264} -live 1"),
+    "webm, vp9, live": plain("webm", f"{VP9} -live 1"),
+    "mkv, h264, sound that is longer": copied("mkv", H264, "-f lavfi -i sine=d=5", "-map 0 -map 1 -c:v copy"),
+    "flv, h264, no duration": plain("flv", f"{H264} -flvflags no_duration_filesize"),
+    "mp4, h264, segments with an index": plain("mp4", f"{H264} -movflags dash+global_sidx"),
+    "ismv, h264": plain("ismv", H264),
+    "m2ts, h264": plain("m2ts", f"{H264} -mpegts_m2ts_mode 1"),
+    "avi, xvid": plain("avi", "-c:v libxvid -bf 2 -g 12"),
+    "avi, msmpeg4v2": plain("avi", "-c:v msmpeg4v2 -g 12"),
+    "avi, mpeg4, uneven times": plain("avi", f"{MPEG4} {UNEVEN}"),
+    "wmv, wmv2": plain("wmv", "-c:v wmv2 -g 12"),
+    "3gp, h263": plain("3gp", "-c:v h263 -g 12", size="176x144"),
+    "mov, svq1": plain("mov", "-c:v svq1 -g 12"),
+    "mov, prores": plain("mov", "-c:v prores"),
+    "mkv, ffv1": plain("mkv", "-c:v ffv1 -slicecrc 1"),
+    "mpg, mpeg1": plain("mpg", "-c:v mpeg1video -g 12 -bf 2"),
+    "ivf, vp8": plain("ivf", VP8),
+    "h264": plain("h264", H264),
 }
 
 
@@ -178,7 +196,12 @@ def levels(frames, others):
 
 
 def compare(path):
-    """Returns our frames, ffmpeg's, the largest difference, the least from mirrors and from next frames."""
+    """Returns our frames, ffmpeg's, the largest difference, the least from mirrors and from next frames.
+
+    Raises:
+        BadVideo: A check would refuse the file.
+    """
+    inspect(path)
     ours = decode_frames(path, lambda seconds: np.arange(len(seconds))).frames
     theirs = shown_by_ffmpeg(path, *ours.shape[1:3])
     differences = levels(ours, theirs), levels(ours, theirs[:, :, ::-1]), levels(ours, theirs[1:])
