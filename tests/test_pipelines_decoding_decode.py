@@ -228,12 +228,6 @@ def test_a_matroska_file_that_broke_off_has_the_frames_that_are_there(tmp_path):
     assert ramp_videos.numbers(frames) == list(range(len(frames)))
 
 
-def two_sizes(directory):
-    small = ramp_videos.write(directory / "a.h264", height=64, width=96)
-    large = ramp_videos.write(directory / "b.h264", height=96, width=64)
-    return Path(small).read_bytes() + Path(large).read_bytes()
-
-
 WRECKS = {
     "missing": (None, "no such file"),
     "empty": (lambda directory: b"", "0 bytes"),
@@ -255,7 +249,6 @@ WRECKS = {
         lambda directory: Path(ramp_videos.write(directory / "v.avi", 0, codec="mpeg4")).read_bytes(),
         "not one frame",
     ),
-    "two sizes": (two_sizes, "size of the picture changes"),
 }
 
 
@@ -542,9 +535,9 @@ def test_folders_that_are_no_video_are_bad(tmp_path):
     with pytest.raises(BadVideo, match="holds no JPEG or PNG"):
         frames_of(tmp_path, [0])
     path = ramp_videos.write_folder(tmp_path / "v", 3)
-    Path(path, "00002.jpg").write_bytes(ramp_videos.image(1, height=48))
-    with pytest.raises(BadVideo, match="size of the picture changes"):
-        frames_of(path, [0, 1])
+    Path(path, "00001.jpg").write_bytes(ramp_videos.image(1)[:100])
+    with pytest.raises(BadVideo, match=r"00001\.jpg: damaged or truncated: its header has no size"):
+        frames_of(path, [1])
 
 
 def rotated(path, matrix=(0, 1, -1, 0)):

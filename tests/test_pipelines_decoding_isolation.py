@@ -17,9 +17,9 @@ from resizing import to_short_side
 from pipelines import clips
 from pipelines.bad_video import BadVideo
 from pipelines.decoding import isolation
-from pipelines.decoding.containers import Limits
 from pipelines.decoding.decode import decode_frames, inspect
 from pipelines.decoding.isolation import IsolatedDecoder
+from pipelines.decoding.limits import Limits
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs limits as POSIX has them")
 
@@ -29,6 +29,11 @@ MISCHIEF = """
 import os, signal, sys, time
 from pipelines.decoding import child
 def decode(source, *args, decode_frames=child.decode_frames, **options):
+    name, _, times = os.path.basename(source).partition("_")
+    if name.startswith("SIG"):
+        open(source + ".tries", "a").write("x")
+        if os.path.getsize(source + ".tries") <= int(times):
+            os.kill(os.getpid(), signal.Signals[name])
     if "crash" in source:
         os.kill(os.getpid(), signal.SIGSEGV)
     if "hang" in source:
@@ -41,6 +46,20 @@ def decode(source, *args, decode_frames=child.decode_frames, **options):
         print('["frame", [1, 1, 3]]', flush=True)
     return decode_frames(source, *args, **options)
 child.decode_frames = decode
+child.serve(float(sys.argv[1]), int(sys.argv[2]))
+"""
+# A child that takes its time for each frame, and hangs after some.
+SLOWNESS = """
+import sys, time
+from pipelines.decoding import child, containers
+pause, left = float(sys.argv[3]), int(sys.argv[4])
+def whole(frames, whole=containers._whole):
+    global left
+    for frame in whole(frames):
+        left -= 1
+        time.sleep(pause if left >= 0 else 60)
+        yield frame
+containers._whole = whole
 child.serve(float(sys.argv[1]), int(sys.argv[2]))
 """
 
@@ -143,6 +162,8 @@ def test_many_threads_share_few_processes(decoder, video):
         ("crash", r"crashed \(SIGSEGV\)"),
         ("exit", r"crashed \(status 3\)"),
         ("hang", r"more than 1\.5 seconds"),
+        ("SIGKILL_2", r"killed from outside \(SIGKILL\)"),
+        ("SIGTERM_2", r"killed from outside \(SIGTERM\)"),
         ("mistake", "a mistake of the decoder, not of the file: TypeError: ours"),
     ],
 )
@@ -156,6 +177,52 @@ def test_what_a_process_dies_of_is_one_bad_video(mischief, video, tmp_path, name
         others += [pool.submit(decoder, video, [number]) for number in range(10, 20)]
         assert [ramp_videos.numbers(other.result().frames)[0] for other in others] == list(range(20))
     assert raised.value.path == path
+    assert raised.value.is_final == (name in ("crash", "exit"))
+
+
+@pytest.mark.parametrize("name", ["SIGKILL_1", "SIGTERM_1"])
+def test_a_process_that_is_killed_from_outside_is_replaced_once(mischief, video, tmp_path, name):
+    os.link(video, tmp_path / name)
+    with IsolatedDecoder(workers=1) as decoder:
+        assert ramp_videos.numbers(decoder(tmp_path / name, [5, 7]).frames) == [5, 7]
+        assert os.path.getsize(tmp_path / f"{name}.tries") == 2
+
+
+@pytest.fixture(scope="module", params=["indexed.mp4", "counted.avi"])
+def thirty_frames(request, tmp_path_factory):
+    how = {"codec": "mpeg4"} if request.param.endswith("avi") else {"options": {"g": "100", "bf": "0"}}
+    return ramp_videos.write(tmp_path_factory.mktemp("slow") / request.param, 30, **how)
+
+
+@pytest.mark.parametrize("ask", ["run", "check"])
+@pytest.mark.parametrize("pause, last, ends", [(0.07, 1000, False), (0.0, 20, True), (0.4, 1000, True)])
+def test_each_frame_gives_time_for_the_next(monkeypatch, thirty_frames, ask, pause, last, ends):
+    """A file may go on for long; it may neither hang nor go on too slowly."""
+    arguments = [sys.executable, "-c", SLOWNESS]
+    command = lambda *limits: [*arguments, *map(str, limits), str(pause), str(last)]  # noqa: E731
+    monkeypatch.setattr(isolation, "_command", command)
+    with IsolatedDecoder(workers=1, timeout_seconds=1.5) as decoder:
+        start = time.monotonic()
+        try:
+            if ask == "run":
+                assert ramp_videos.numbers(decoder(thirty_frames, [29]).frames) == [29]
+            else:
+                assert decoder.inspect(thirty_frames).frames == 30
+            assert not ends and time.monotonic() - start > 30 * pause
+        except BadVideo as bad:
+            assert ends and "more than 1.5 seconds and 0.1 for each frame" in bad.reason
+            assert not bad.is_final and time.monotonic() - start < 6
+
+
+def test_words_of_progress_do_not_lengthen_a_lie(monkeypatch, thirty_frames):
+    script = "import sys, time\nsys.stdin.buffer.readline()\n"
+    script += "for n in range(10**9):\n print(f'[\"read\", {10**12 + n}]', flush=True)\n time.sleep(0.01)"
+    monkeypatch.setattr(isolation, "_command", lambda *limits: [sys.executable, "-c", script])
+    start = time.monotonic()
+    decoder = IsolatedDecoder(workers=1, timeout_seconds=0.5)
+    with decoder, pytest.raises(BadVideo, match=r"more than 0\.5 seconds"):
+        decoder.inspect(thirty_frames, limits=Limits(frames=3))
+    assert time.monotonic() - start < 4
 
 
 def test_a_process_that_died_while_it_waited_harms_nobody(video):
@@ -176,10 +243,11 @@ def test_what_is_printed_does_not_get_between_the_answers(mischief, video, tmp_p
 
 
 def test_the_memory_of_a_process_is_limited(video):
-    giant = ramp_videos.image(0, height=8000, width=8000)
-    with IsolatedDecoder(workers=1, memory_bytes=2**29) as decoder:
-        with pytest.raises(BadVideo, match="more memory than there is"):
+    giant = ramp_videos.image(0, height=5700, width=5700)
+    with IsolatedDecoder(workers=1, memory_bytes=3 * 2**27) as decoder:
+        with pytest.raises(BadVideo, match="more memory than there is") as raised:
             decoder(giant, [0])
+        assert not raised.value.is_final
         assert len(decoder(video, [0]).frames) == 1
 
 

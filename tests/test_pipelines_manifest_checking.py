@@ -224,6 +224,37 @@ def test_an_error_that_is_not_a_files_fault_ends_the_check(files):
     assert set(checks(files)) == {None}
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_refusal_that_is_not_final_is_examined_again(files, interrupted):
+    """A limit of ours, or a mishap of the machine, says nothing of the file."""
+
+    class Hurried(Decoder):
+        def inspect(self, path):
+            facts = super().inspect(path)
+            if path.endswith("v5.mp4"):
+                raise BadVideo(path, "decoding took more than 60 seconds", is_final=False)
+            return facts
+
+    if interrupted:
+        with pytest.raises(Stop):
+            check_manifest(files, Hurried(stop_after=8))
+        journal = Path(f"{files}.journal").read_text().splitlines()
+        assert len(journal) == 7 and not any("v5.mp4" in line for line in journal)
+        examined = Decoder()
+        check_manifest(files, examined)
+        assert sorted(examined.inspected) == ["v5.mp4", "v8.mp4", "v9.mp4"]
+    else:
+        check_manifest(files, Hurried())
+        found = checks(files)[5]
+        assert (found.status, found.sha256) == ("bad", "")
+        assert found.reason.startswith("decoding took more than 60 seconds (not the file's fault")
+        assert len(read_manifest(files)) == 7
+        examined = Decoder()
+        check_manifest(files, examined)
+        assert examined.inspected == ["v5.mp4"]
+    assert checks(files) == expected_checks()
+
+
 def test_two_checks_at_a_time_are_refused(files):
     refusals = []
 

@@ -88,6 +88,18 @@ def test_import_check_and_summary_of_real_files(tmp_path, capsys):
     assert capsys.readouterr().out == printed
 
 
+def test_a_check_with_more_time_replaces_what_one_in_a_hurry_found(tmp_path, capsys):
+    path = ramp_videos.write(tmp_path / "v.mp4", num_frames=4)
+    write_manifest(tmp_path / "m.jsonl", Manifest((Video(path, (Label(0),)),), ("yoga",)))
+    for seconds, status in (("0.001", "bad"), ("60", "ok")):
+        assert main(["check", f"--manifest={tmp_path / 'm.jsonl'}", f"--timeout_seconds={seconds}"]) == 0
+        (row,) = read_manifest(tmp_path / "m.jsonl", keep_bad=True).videos
+        assert row.check.status == status
+        if status == "bad":
+            assert "more than 0.001 seconds" in row.check.reason
+            assert "not the file's fault" in row.check.reason in capsys.readouterr().out
+
+
 def test_killed_and_interrupted_checks_end_as_an_undisturbed_one(tmp_path):
     (tmp_path / "train").mkdir()
     # Long enough that no signal comes too late.

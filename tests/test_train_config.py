@@ -21,6 +21,7 @@ OTHER = Config(
     val_annotations="v.csv",
     max_bad_fraction=0.25,
     decode_isolation="process",
+    decode_timeout=7.5,
     data_service="grpc://localhost:5000",
     workers=3,
     depth=18,

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from pipelines import synthetic
 from pipelines.account import Account
+from pipelines.bad_video import BadVideo
 from pipelines.decoding.decode import decode_frames
 from pipelines.decoding.isolation import IsolatedDecoder
 from pipelines.manifest import Check, Label, Manifest, Video, read_manifest, write_manifest
@@ -104,6 +105,13 @@ def test_isolated_decoding_gives_the_same_clips(prepared):
         assert decode is decode_frames
     with data.decoder(dataclasses.replace(run, decode_isolation="process")) as decode:
         assert isinstance(decode, IsolatedDecoder)
+    hurried = dataclasses.replace(run, decode_isolation="process", decode_timeout=1e-3)
+    with (
+        data.decoder(hurried) as decode,
+        pytest.raises(BadVideo, match=r"more than 0\.001 seconds") as raised,
+    ):
+        decode(data.open_split(run, "train.csv").manifest.videos[0].path, [0])
+    assert not raised.value.is_final
 
 
 def test_every_augmentation_at_once(prepared):

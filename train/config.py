@@ -62,6 +62,11 @@ class Config:
         "process decodes where no file can crash or hang the run, for files of strangers",
         one_of("none", "process"),
     )
+    decode_timeout: float = _data(
+        60.0,
+        "seconds for which a process of --decode_isolation may decode nothing; each frame gives more time",
+        above(0),
+    )
     data_service: str = _data(
         "",
         "address of a tf.data service that makes the training batches from records",

@@ -187,7 +187,7 @@ def _check_service(address):
 
 def decoder(config):
     """Returns a context manager that gives the decoder of a run, and ends its processes."""
-    return open_decoder(config.decode_isolation, workers=os.cpu_count())
+    return open_decoder(config.decode_isolation, os.cpu_count(), config.decode_timeout)
 
 
 def training_format(config):

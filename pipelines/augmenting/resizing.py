@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from pipelines.bad_video import Unusable
 
-# A frame of 16 x 16000 pixels must not become one of gigabytes.
-_MOST_PIXELS = 2**25
+# A frame of 16 x 16000 pixels must not become one of gigabytes: TensorFlow resizes with 27 bytes a pixel.
+_MOST_PIXELS = 2**22
 
 
 def crop_and_resize(frames, corner, extent, size):
@@ -42,12 +42,12 @@ def scale_short_side(frames, size):
         uint8 [..., H', W', 3], its long side rounded to whole pixels.
 
     Raises:
-        Unusable: A resized frame would have more than 2^25 pixels; in graphs it is
+        Unusable: A frame would be resized to more than 2^22 pixels; in graphs it is
             `tf.errors.InvalidArgumentError`.
     """
     shape = _sides(frames)
     scaled = _scaled(shape, size)
-    _check_pixels(*scaled)
+    _check_pixels(shape, scaled)
 
     def resized():
         leading = tf.shape(frames)[:-3]
@@ -101,15 +101,16 @@ def _scaled(shape, size):
     return [tf.cast(tf.round(side * size / tf.minimum(height, width)), tf.int32) for side in shape]
 
 
-def _check_pixels(height, width):
-    """Raises `Unusable` if a frame would be too large; in graphs it fails when it runs."""
-    words = f"pixels of a scaled frame are above the limit of {_MOST_PIXELS:,}"
+def _check_pixels(shape, scaled):
+    """Raises `Unusable` if a frame of `shape` would become too large; in graphs it fails when it runs."""
+    height, width = scaled
+    words = f"pixels of a scaled frame are above the limit of {_MOST_PIXELS:,}; try a smaller short side"
     if isinstance(height, int) and isinstance(width, int):
-        if height * width > _MOST_PIXELS:
-            raise Unusable(f"{height * width:,} {words}")
+        if height * width > _MOST_PIXELS and not _equal(shape, scaled):
+            raise Unusable(f"{height * width:,} {words}", is_final=False)
         return
     pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
-    tf.debugging.Assert(pixels <= _MOST_PIXELS, [pixels, words])
+    tf.debugging.Assert((pixels <= _MOST_PIXELS) | _equal(shape, scaled), [pixels, words])
 
 
 def _resized(frames, shape, scaled):

@@ -2,22 +2,33 @@
 
 import struct
 
-_MOST_BOXES = 500_000
+from pipelines.bad_video import Unusable
+
+_MOST_BOXES = 1_000_000
 
 
 def boxes(data):
-    """Yields (kind, content) of the boxes in a box."""
+    """Yields (kind, content) of the boxes in a box; the contents of a memoryview are not copied."""
     place = 0
-    for _ in range(_MOST_BOXES):
-        size, kind = struct.unpack_from(">I4s", data, place) if place + 8 <= len(data) else (0, b"")
-        if size < 8:
+    while place + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, place)
+        begin = 8
+        if size == 1 and place + 16 <= len(data):
+            size, begin = struct.unpack_from(">Q", data, place + 8)[0], 16
+        elif size == 0:  # It is the last one.
+            size = len(data) - place
+        if size < begin:
             return
-        yield kind, data[place + 8 : place + size]
+        yield kind, data[place + begin : place + size]
         place += size
 
 
 def boxes_of_file(file):
-    """Yields (kind, place, length) of the content of each box of a file; the length is None up to the end."""
+    """Yields (kind, place, length) of the content of each box of a file; the length is None up to the end.
+
+    Raises:
+        Unusable: There are more than a million of them.
+    """
     place = 0
     for _ in range(_MOST_BOXES):
         file.seek(place)
@@ -34,3 +45,4 @@ def boxes_of_file(file):
         if not 0 < size < 2**62:  # It is the last one, or ends where no file does.
             return
         place += size
+    raise Unusable(f"its boxes are above the limit of {_MOST_BOXES:,}", is_final=False)

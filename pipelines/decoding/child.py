@@ -5,12 +5,16 @@ import os
 import resource
 import signal
 import sys
+import time
 
 import numpy as np
 
 from pipelines.bad_video import BadVideo
-from pipelines.decoding.containers import Limits
 from pipelines.decoding.decode import decode_frames, inspect
+from pipelines.decoding.limits import Limits
+from pipelines.decoding.progress import reporting
+
+_REPORT_SECONDS = 0.2
 
 
 def serve(timeout_seconds, memory_bytes):
@@ -35,6 +39,20 @@ def serve(timeout_seconds, memory_bytes):
     def send(picture):
         answer("frame", picture.shape, np.ascontiguousarray(picture))
 
+    def reporter():
+        """Returns a function that tells the parent now and then how many packets and frames were read."""
+        count, last = 0, time.monotonic()
+
+        def report():
+            nonlocal count, last
+            count += 1
+            if time.monotonic() - last > min(_REPORT_SECONDS, timeout_seconds / 4):
+                answer("read", count)
+                last = time.monotonic()
+                signal.setitimer(signal.ITIMER_REAL, 2 * timeout_seconds)
+
+        return report
+
     for line in requests:
         request = json.loads(line)
         # The parent ends a child that hangs; if the parent is gone, this timer ends it.
@@ -42,15 +60,18 @@ def serve(timeout_seconds, memory_bytes):
         source = requests.read(request["bytes"]) if "bytes" in request else request["path"]
         options = {"limits": Limits(**request["limits"]), "folder_fps": request["folder_fps"]}
         try:
-            if request["what"] == "frames":
-                decode_frames(source, choose, send, **options)
-                answer("done", None)
-            else:
-                answer("facts", inspect(source, **options))
+            with reporting(reporter()):
+                if request["what"] == "frames":
+                    decode_frames(source, choose, send, **options)
+                    kind, value = "done", None
+                else:
+                    kind, value = "facts", inspect(source, **options)
+            answer(kind, value)
         except BadVideo as bad:
-            answer("bad", bad.reason)
+            answer("bad", [bad.reason, bad.is_final])
         except Exception as error:  # It is a mistake of ours, and no file should end a run here.
-            answer("bad", f"a mistake of the decoder, not of the file: {type(error).__name__}: {error}")
+            reason = f"a mistake of the decoder, not of the file: {type(error).__name__}: {error}"
+            answer("bad", [reason, False])
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 

@@ -13,15 +13,20 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.bad_video import Unusable
 from pipelines.decoding.containers import IndexIsWrong
 from pipelines.decoding.decode import Facts
 
 _LONGEST_LINE = 2**16
 _LONGEST_TEXT = 500
+# A file may take so much longer for each packet and frame that is read. Each is read twice at most, and once
+# more each time if its index proves wrong.
+_SECONDS_A_FRAME, _MOST_READS_OF_A_FRAME = 0.1, 4
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGALRM)
 
 
-class Refused(Exception):
-    """The child finds the source unusable."""
+class Killed(Unusable):
+    """Neither the file nor our clock ended the child."""
 
 
 class Lost(Exception):
@@ -31,8 +36,8 @@ class Lost(Exception):
 class ChildProcess:
     """A child process as its parent sees it.
 
-    Methods that send or receive raise `Lost` if the process is gone or answers nonsense, and `Refused` if
-    it finds the source unusable.
+    Methods that send or receive raise `Lost` if the process is gone or answers nonsense, and `Unusable` if
+    it finds that the source is.
 
     Args:
         command: The command line that starts it.
@@ -64,8 +69,12 @@ class ChildProcess:
 
     @contextlib.contextmanager
     def time_limit(self, seconds):
-        """Kills the process if its answers within the block take longer than so many seconds together."""
+        """Kills the process if its answers within the block take longer than so many seconds together.
+
+        Time for each packet and frame that it reads comes back, but not more than it has used.
+        """
         self._limit = self._left = seconds
+        self._read = 0
         self.resume()
         try:
             yield
@@ -85,12 +94,23 @@ class ChildProcess:
         self._timer.daemon = True
         self._timer.start()
 
+    def _go_on(self, count, most):
+        """Gives time for all packets and frames that were read, of which `most` count."""
+        _check(_is_size(count))
+        self.pause()
+        more = _SECONDS_A_FRAME * max(0, min(count, most) - self._read)
+        self._left, self._read = min(self._left + more, self._limit), max(self._read, count)
+        self.resume()
+
     def _expire(self):
-        self._overdue = f"decoding took more than {self._limit} seconds"
+        self._overdue = (
+            f"decoding took more than {self._limit:g} seconds and {_SECONDS_A_FRAME} for each frame; "
+            "a longer time limit may do"
+        )
         self._process.kill()
 
     def end(self):
-        """Ends the process and returns the reason for a `BadVideo`: how it ended, or that it was overdue."""
+        """Ends the process and returns an `Unusable`: how it ended, or that it was overdue."""
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         self._process.stdout.close()
@@ -99,23 +119,27 @@ class ChildProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             status = self._process.wait() and 0
+        if self._overdue:
+            return Unusable(self._overdue, is_final=False)
+        if -status in _FROM_OUTSIDE:
+            name = signal.Signals(-status).name
+            reason = f"the decoder was killed from outside ({name}), perhaps for lack of memory"
+            return Killed(reason, is_final=False)
         names = {-sent.value: sent.name for sent in signal.Signals}
-        ended = (
+        return Unusable(
             f"the decoder crashed ({names.get(status, f'status {status}')})"
             if status
             else "the decoder broke off"
         )
-        return self._overdue or ended
 
     def request(self, source, request):
         """Sends a request and, if the source is bytes, these."""
-        if isinstance(source, bytes):
-            request["bytes"] = len(source)
-        else:
-            request["path"] = os.path.abspath(source)
+        is_bytes = isinstance(source, bytes)
+        name = {"bytes": len(source)} if is_bytes else {"path": os.path.abspath(source)}
         self._busy = True
-        request["limits"] = dataclasses.asdict(request["limits"])
-        self.send(request, source if isinstance(source, bytes) else b"")
+        self._most_reads = _MOST_READS_OF_A_FRAME * request["limits"].frames
+        limits = dataclasses.asdict(request["limits"])
+        self.send(request | name | {"limits": limits}, source if is_bytes else b"")
 
     def send(self, message, data=b""):
         """Sends a line of JSON and raw bytes."""
@@ -127,7 +151,21 @@ class ChildProcess:
             raise Lost from error
 
     def receive(self, *kinds):
-        """Returns the next answer, which has to be of one of the kinds."""
+        """Returns the next answer that is no word of progress; it has to be of one of the kinds."""
+        kind, value = self._receive_any()
+        while kind == "read":
+            self._go_on(value, self._most_reads)
+            kind, value = self._receive_any()
+        if kind == "bad":
+            self._busy = False
+            _check(isinstance(value, list) and len(value) == 2)
+            reason, is_final = value
+            raise Unusable(str(reason)[:_LONGEST_TEXT], is_final is not False)
+        if kind not in kinds:
+            raise Lost("the decoder answers nonsense")
+        return kind, value
+
+    def _receive_any(self):
         line = self._process.stdout.readline(_LONGEST_LINE)
         if len(line) < _LONGEST_LINE and not line.endswith(b"\n"):
             raise Lost
@@ -135,11 +173,6 @@ class ChildProcess:
             kind, value = json.loads(line)
         except (ValueError, TypeError, RecursionError) as error:
             raise Lost("the decoder answers nonsense") from error
-        if kind == "bad":
-            self._busy = False
-            raise Refused(str(value)[:_LONGEST_TEXT])
-        if kind not in kinds:
-            raise Lost("the decoder answers nonsense")
         return kind, value
 
     def receive_seconds(self, count, limits):

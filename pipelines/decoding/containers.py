@@ -6,7 +6,6 @@ some of them. They raise `Unusable` or an error of FFmpeg if the file cannot be 
 
 import bisect
 import contextlib
-import dataclasses
 import functools
 import io
 import itertools
@@ -17,9 +16,12 @@ import av
 import numpy as np
 
 from pipelines.bad_video import Unusable
+from pipelines.decoding.claims import read_header
 from pipelines.decoding.complaints import opening
 from pipelines.decoding.display import display_of_frame, display_of_track, is_mirrored_in_matroska
 from pipelines.decoding.frames import decode_all, whole_frames
+from pipelines.decoding.limits import check, decoder_options
+from pipelines.decoding.progress import goes_on
 
 # Only these are opened. A playlist, of which FFmpeg knows many kinds, could name any other file or server.
 _CONTAINERS = (
@@ -33,23 +35,10 @@ _CODEC_WITH_HIDDEN_FRAMES = "vp8"
 
 # Skipping fewer frames than this costs more in restarting the decoder than it saves.
 _SEEK_GAP_FRAMES = 8
+# H.264 and its successors may refer to 16 frames while they decode another one.
+_MOST_KEPT = 17
 _NO_VIDEO = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 _PROGRESSIVE = 1  # The AVFieldOrder of whole pictures; the others come as two fields.
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """The sizes above which a video is refused, so that a forged header takes no memory.
-
-    Attributes:
-        pixels: Most pixels of a frame, as it is stored.
-        frames: Most frames of a file.
-        seconds: Most seconds from the first frame to the last.
-    """
-
-    pixels: int = 8192 * 8192
-    frames: int = 500_000
-    seconds: float = 4 * 3600
 
 
 class Video(NamedTuple):
@@ -57,7 +46,8 @@ class Video(NamedTuple):
 
     Attributes:
         seconds: float64 [n], the time of each frame in display order, counted from the first one.
-        read: Function from sorted frame numbers, each once, to an iterable of (frame number, av.VideoFrame).
+        read: Function from sorted frame numbers, each once, to an iterable of (frame number, av.VideoFrame,
+            `Display`, (width, height)). The frame is scaled to this size, and then shown as `Display` says.
         codec: FFmpeg's name of the codec.
         faults: What is known to be wrong with the source although frames come out, in words.
     """
@@ -72,37 +62,25 @@ class IndexIsWrong(Exception):
     """The packets' times are missing, or are not those of the frames that come out of the decoder."""
 
 
-def decoder_options(limits):
-    """Returns FFmpeg's options that let no decoder allocate frames far above the limit."""
-    # FFmpeg counts each line in full units of 64 pixels.
-    return {"max_pixels": str(limits.pixels + 64 * 2**16)}
-
-
-def check(limits, **sizes):
-    """Raises `Unusable` if a size is above the limit of its name."""
-    for what, size in sizes.items():
-        limit = getattr(limits, what)
-        if not size <= limit:
-            raise Unusable(f"{size:,.10g} {what} are above the limit of {limit:,.10g}")
-
-
 @contextlib.contextmanager
 def indexed(source, limits):
     """Gives a `Video` whose frames are numbered by the packets' time stamps, which need no decoding."""
+    header = read_header(source, limits)
     with _open(source, limits) as container:
         stream = _video_stream(container)
-        faults = []
+        shown, faults = _shown(header, source, container, stream), []
         times, keys = _index(container, stream, limits, faults)
         unit = stream.time_base
         seconds = np.array([(time - times[0]) * unit.numerator / unit.denominator for time in times])
         check(limits, seconds=seconds[-1])
         read = functools.partial(_read_indexed, container, stream, times, keys)
-        yield Video(seconds, _shown(read, source, container, stream), stream.codec.canonical_name, faults)
+        yield Video(seconds, shown(read), stream.codec.canonical_name, faults)
 
 
 @contextlib.contextmanager
 def counted(source, limits):
     """Gives a `Video` whose frames are those that decode: a first pass counts them, a second one reads."""
+    header = read_header(source, limits)
     with _open(source, limits) as container:
         stream, times, faults = _video_stream(container), [], []
         for frame in decode_all(container, stream, faults):
@@ -114,12 +92,32 @@ def counted(source, limits):
         check(limits, seconds=seconds[-1])
     with _open(source, limits) as container:
         stream = _video_stream(container)
+        shown = _shown(header, source, container, stream)
         read = functools.partial(_read_counted, container, stream)
-        yield Video(seconds, _shown(read, source, container, stream), stream.codec.canonical_name, faults)
+        yield Video(seconds, shown(read), stream.codec.canonical_name, faults)
 
 
 def _open(source, limits):
-    options = {"format_whitelist": _CONTAINERS} | decoder_options(limits)
+    """Returns the open container of a video whose decoder takes no more memory than the limit."""
+    # To open a file FFmpeg decodes some frames. Those of giants wait until it is known what they take.
+    most = limits.decoder_bytes // 70  # It is that of 4K with 10 bits.
+    with av.logging.Capture(True) as reports:
+        container = _open_within(source, limits, most)
+    stream = _video_stream(container)
+    # The decoder's own pictures are larger. The size of giants in which each frame is whole is not known yet.
+    needed = (stream.width + 128) * (stream.height + 128)
+    needed = limits.pixels if stream.codec.intra_only and not stream.width else needed
+    if needed > most:
+        container.close()
+        return _open_within(source, limits, needed)
+    for report in reports:
+        av.logging.log(*report)
+    return container
+
+
+def _open_within(source, limits, pixels):
+    """Returns an open container whose decoder refuses frames of more pixels."""
+    options = {"format_whitelist": _CONTAINERS} | decoder_options(pixels)
     # The path is named as a file, so that FFmpeg takes no part of it for a protocol.
     file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{os.fspath(source)}"
     try:
@@ -137,8 +135,8 @@ def _open(source, limits):
             raise Unusable(f"no video stream, only {', '.join(kinds) or 'an empty container'}")
         if stream.codec_context is None:
             raise Unusable("its pictures are coded in a way that FFmpeg cannot decode")
-        check(limits, pixels=stream.width * stream.height)
-        stream.codec_context.options = decoder_options(limits)
+        check(limits, pixels=stream.width * stream.height, decoder_bytes=_decoder_bytes(stream))
+        stream.codec_context.options = decoder_options(pixels)
         # Clips are decoded in parallel, so threads per video only add overhead.
         stream.thread_type, stream.thread_count = "NONE", 1
     except BaseException:
@@ -147,17 +145,34 @@ def _open(source, limits):
     return container
 
 
-def _shown(read, source, container, stream):
-    """Returns the function `read` of frames as one of frames and how they are shown."""
+def _decoder_bytes(stream):
+    """Returns the most bytes that a decoder needs, see `Limits`."""
+    layout = stream.codec_context.format
+    frames = 2 if stream.codec.intra_only else _MOST_KEPT
+    # Beside the pixels, a decoder keeps how they moved.
+    of_frame = (layout.padded_bits_per_pixel if layout else 32) / 8 + 0.5
+    return round(stream.width * stream.height * (frames * of_frame + 3 * 3))
+
+
+def _shown(header, source, container, stream):
+    """Returns a function that makes of a reader of frames one of frames and how they are shown.
+
+    All are shown in the size that the stream has now, before the first one is decoded.
+    """
     mp4, matroska = _CONTAINERS_WITH_DISPLAY_TIMES
-    of_all = display_of_track(source, stream.id) if container.format.name == mp4 else None
+    of_all = display_of_track(header, stream.id) if container.format.name == mp4 else None
     mirrored = container.format.name == matroska and is_mirrored_in_matroska(source, stream.index)
+    width, height = stream.width, stream.height
 
-    def read_shown(numbers):
-        for number, frame in read(numbers):
-            yield number, frame, of_all or display_of_frame(frame, mirrored)
+    def shown(read):
+        def read_shown(numbers):
+            for number, frame in read(numbers):
+                size = width or frame.width, height or frame.height
+                yield number, frame, of_all or display_of_frame(frame, mirrored), size
 
-    return read_shown
+        return read_shown
+
+    return shown
 
 
 def _video_stream(container):
@@ -190,7 +205,9 @@ def _index(container, stream, limits, faults):
     if any(entry.pos + entry.size > container.size for entry in stream.index_entries):
         raise Unusable("damaged or truncated: the file ends before its last frame")
     first, times, keyed = None, [], set()
-    for packet in container.demux(stream):
+    for number, packet in enumerate(container.demux(stream)):
+        goes_on()
+        check(limits, frames=number)  # The last packet is an empty one.
         if not packet.size:
             continue
         if packet.pts is None:
@@ -203,7 +220,6 @@ def _index(container, stream, limits, faults):
             times.append(packet.pts)
             if packet.is_keyframe:
                 keyed.add(packet.pts)
-            check(limits, frames=len(times))
     times.sort()
     if len(set(times)) < len(times) or not keyed:
         raise IndexIsWrong

@@ -22,7 +22,8 @@ import numpy as np
 from pipelines.bad_video import BadVideo, Unusable
 from pipelines.decoding import containers, images
 from pipelines.decoding.complaints import complaints
-from pipelines.decoding.containers import IndexIsWrong, Limits, check
+from pipelines.decoding.containers import IndexIsWrong
+from pipelines.decoding.limits import Limits, check
 from pipelines.decoding.promises import broken_promises
 
 _OURS = (errno.EMFILE, errno.ENFILE)  # Too many files are open, for which no file is to blame.
@@ -92,7 +93,8 @@ def decode_frames(source, choose, transform=None, limits=Limits(), folder_fps=12
     def collect_clip(video):
         wanted = wanted_frames(choose, video.seconds)
         pictures = _pictures(source, video, sorted(set(wanted)), limits)
-        return Clip(collect(pictures, wanted, transform), video.seconds[wanted])
+        frames = collect(pictures, wanted, transform, limits)
+        return Clip(frames, video.seconds[wanted])
 
     return _read(source, collect_clip, limits, folder_fps)
 
@@ -117,8 +119,8 @@ def inspect(source, limits=Limits(), folder_fps=12):  # noqa: B008
 
     def measure(video):
         count, sizes = len(video.seconds), []
-        for _, frame, display in _frames(source, video, range(count), limits):
-            sizes = sizes or display.size(frame)
+        for _, _, display, size in _frames(source, video, range(count), limits):
+            sizes = sizes or display.size(*size)
         fps = (count - 1) / video.seconds[-1] if count > 1 else 0.0
         return Facts(count, float(fps), *sizes, video.codec), video.faults
 
@@ -166,20 +168,22 @@ def bad_video(source, caused_by_files=_CAUSED_BY_FILES):
     except (BadVideo, IndexIsWrong):
         raise
     except Unusable as error:
-        raise BadVideo(source_name(source), str(error)) from error
+        raise BadVideo(source_name(source), str(error), error.is_final) from error
     except MemoryError as error:
-        raise BadVideo(source_name(source), "its frames take more memory than there is") from error
+        reason = "its frames take more memory than there is"
+        raise BadVideo(source_name(source), reason, is_final=False) from error
     except caused_by_files as error:
         if getattr(error, "errno", None) in _OURS:
             raise OSError(error.errno, error.strerror, source_name(source)) from error
         is_ffmpegs = isinstance(error, av.error.FFmpegError)
-        if isinstance(error, PermissionError) or (isinstance(error, OSError) and not is_ffmpegs):
+        is_final = not isinstance(error, PermissionError) and (is_ffmpegs or not isinstance(error, OSError))
+        if not is_final:
             reason = f"cannot be read: {error.strerror}"
         elif is_ffmpegs:
             reason = f"damaged or truncated: {error.strerror}"
         else:
             reason = f"damaged or truncated: {type(error).__name__}: {error}"
-        raise BadVideo(source_name(source), reason) from error
+        raise BadVideo(source_name(source), reason, is_final) from error
 
 
 def _ways(source, folder_fps):
@@ -209,13 +213,14 @@ def wanted_frames(choose, seconds):
     return wanted.tolist()
 
 
-def collect(pictures, wanted, transform=None):
-    """Returns the frames of a `Clip`, in the order of `wanted`.
+def collect(pictures, wanted, transform, limits):
+    """Returns the frames of a `Clip`, in the order of `wanted`; raises `Unusable` if they take too much.
 
     Args:
         pictures: Iterable of (frame number, uint8 [H, W, 3]), each wanted frame once.
         wanted: List of frame numbers.
         transform: As for `decode_frames`.
+        limits: `Limits`.
     """
     places, frames = {}, None
     for place, frame in enumerate(wanted):
@@ -224,6 +229,7 @@ def collect(pictures, wanted, transform=None):
         made = picture if transform is None else transform(picture)
         if frames is None:
             is_array = isinstance(made, np.ndarray)
+            check(limits, bytes=len(wanted) * made.nbytes if is_array else 0)
             frames = np.empty((len(wanted), *made.shape), made.dtype) if is_array else [None] * len(wanted)
         for place in places[frame]:
             frames[place] = made
@@ -232,22 +238,23 @@ def collect(pictures, wanted, transform=None):
 
 def _pictures(source, video, numbers, limits):
     """Yields (frame number, uint8 [H, W, 3]), turned upright: telephones store the angle beside them."""
-    for number, frame, display in _frames(source, video, numbers, limits):
+    for number, frame, display, (width, height) in _frames(source, video, numbers, limits):
         with bad_video(source):
-            pixels = frame.to_ndarray(format="rgb24", interpolation="BILINEAR", threads=1)
+            scaled = {"width": width, "height": height, "interpolation": "BILINEAR"}
+            pixels = frame.to_ndarray(format="rgb24", threads=1, **scaled)
         yield number, display.shown(pixels)
 
 
 def _frames(source, video, numbers, limits):
-    """Yields (frame number, av.VideoFrame, `Display`) of frames; raises `BadVideo` if their sizes differ."""
+    """Yields what `video.read` does; raises `BadVideo` if the frames are not shown in one size."""
     sizes, came = set(), 0
     with bad_video(source):
-        for number, frame, display in video.read(numbers):
+        for number, frame, display, size in video.read(numbers):
             came += 1
             check(limits, pixels=frame.width * frame.height)
-            sizes.add(display.size(frame))
+            sizes.add(display.size(*size))
             if len(sizes) > 1:
-                raise Unusable("damaged or truncated: the size of the picture changes within the video")
-            yield number, frame, display
+                raise Unusable("some of its frames are turned, and others are not")
+            yield number, frame, display, size
         if came < len(numbers):
             raise Unusable("damaged or truncated: some frames could not be decoded a second time")

@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.decoding.boxes import boxes, boxes_of_file
 from pipelines.decoding.ebml import CLUSTER, SEGMENT, elements
 
-_ORIENTATION_TAG = 0x112
 # Elements of Matroska. Segment, Tracks, TrackEntry, Video and Projection hold others.
 _TRACK, _POSE_YAW = 0xAE, 0x7673
 _ENTERED = {SEGMENT, 0x1654AE6B, _TRACK, 0xE0, 0x7670}
 _MOST_ELEMENTS = 100_000
-_LARGEST_MOVIE = 2**26  # The tracks' headers stand in its beginning.
+_ORIENTATION_TAG = 0x112
+# The segments of a JPEG that hold its size; ITU-T T.81, table B.1.
+_FRAME_SEGMENTS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class Display(NamedTuple):
@@ -30,9 +30,9 @@ class Display(NamedTuple):
         pixels = np.swapaxes(pixels, 0, 1) if self.transposed else pixels
         return pixels[:: -1 if self.rows_reversed else 1, :: -1 if self.columns_reversed else 1]
 
-    def size(self, frame):
-        """Returns (width, height) of an av.VideoFrame as it is shown."""
-        return (frame.height, frame.width) if self.transposed else (frame.width, frame.height)
+    def size(self, width, height):
+        """Returns (width, height) as they are shown; and of those that are shown, how they are stored."""
+        return (height, width) if self.transposed else (width, height)
 
 
 # By the value of the tag in EXIF, 1 to 8.
@@ -83,37 +83,25 @@ def is_mirrored_in_matroska(source, number):
     return False
 
 
-def display_of_track(source, track):
+def display_of_track(header, track):
     """Returns the `Display` of a track of an MP4 or MOV file, which says it by a matrix, or None.
 
     Args:
-        source: The path of the file, or its bytes.
+        header: [(kind, content)] of the boxes of the file's header.
         track: The identifier of the track.
     """
+    whole, matrices = np.eye(2), {}
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
-            movie = _movie(file)
-        whole, matrices = np.eye(2), {}
-        for kind, data in boxes(movie):
+        for kind, data in header:
             if kind == b"mvhd":
                 whole = _matrix(data, 48 if data[0] else 36)
-            for inner, header in boxes(data) if kind == b"trak" else ():
-                if inner == b"tkhd":
-                    (number,) = struct.unpack_from(">I", header, 20 if header[0] else 12)
-                    matrices[number] = _matrix(header, 52 if header[0] else 40)
+            elif kind == b"tkhd":
+                (number,) = struct.unpack_from(">I", data, 20 if data[0] else 12)
+                matrices[number] = _matrix(data, 52 if data[0] else 40)
         (a, b), (c, d) = matrices[track] @ whole
-    except (OSError, KeyError, IndexError, struct.error):  # There is no such track, or its header is damaged.
+    except (KeyError, IndexError, struct.error):  # There is no such track, or its header is damaged.
         return None
     return _display_of_matrix(a, b, c, d)
-
-
-def _movie(file):
-    """Returns the content of the box `moov` of an MP4 file."""
-    for kind, place, length in boxes_of_file(file):
-        if kind == b"moov":
-            file.seek(place)
-            return file.read(_LARGEST_MOVIE if length is None else min(length, _LARGEST_MOVIE))
-    return b""
 
 
 def _matrix(header, place):
@@ -137,21 +125,43 @@ def display_of_image(data):
     return Display()
 
 
+def size_of_image(data):
+    """Returns (width, height) of a JPEG or PNG image as they are stored, by its header, or None."""
+    try:
+        for kind, content in _segments(data):
+            if kind == b"IHDR":
+                return struct.unpack_from(">II", content)
+            if kind in _FRAME_SEGMENTS:
+                return struct.unpack_from(">HH", content, 1)[::-1]
+    except struct.error:  # The header is not whole.
+        pass
+    return None
+
+
 def _exif(data):
     """Returns the EXIF data of an image, a TIFF file, or nothing."""
-    place = 2
-    if data.startswith(b"\x89PNG"):
+    for kind, content in _segments(data):
+        if kind == b"eXIf":
+            return bytes(content)
+        if kind == 0xE1 and content[:6] == b"Exif\0\0":
+            return bytes(content[6:])
+    return b""
+
+
+def _segments(data):
+    """Yields (kind, content) of the chunks of a PNG, or of the segments that a JPEG has before its pixels."""
+    if data[:4] == b"\x89PNG":
         place = 8
         while place + 8 <= len(data):
-            (length,) = struct.unpack_from(">I", data, place)
-            if data[place + 4 : place + 8] == b"eXIf":
-                return data[place + 8 : place + 8 + length]
+            length, kind = struct.unpack_from(">I4s", data, place)
+            yield kind, data[place + 8 : place + 8 + length]
             place += 12 + length
-        return b""
+        return
+    place = 2
     while data[place : place + 1] == b"\xff" and data[place + 1 : place + 2] not in (b"\xda", b""):
+        if data[place + 1] == 0xFF:  # Any number of such bytes may stand before a segment.
+            place += 1
+            continue
         (length,) = struct.unpack_from(">H", data, place + 2)
-        segment = data[place + 4 : place + 2 + length]
-        if data[place + 1] == 0xE1 and segment.startswith(b"Exif\0\0"):
-            return segment[6:]
+        yield data[place + 1], data[place + 4 : place + 2 + length]
         place += 2 + length
-    return b""

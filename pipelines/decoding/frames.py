@@ -3,6 +3,7 @@
 import itertools
 
 from pipelines.bad_video import Unusable
+from pipelines.decoding.progress import goes_on
 
 # Every packet of these holds one frame.
 _CODECS_OF_A_FRAME_A_PACKET = ("h264", "hevc", "mjpeg", "vp9", "av1")
@@ -49,6 +50,7 @@ def _from_first_key(packets):
 def whole_frames(frames):
     """Yields the frames; raises `Unusable` at one whose lost parts the decoder has made up."""
     for frame in frames:
+        goes_on()
         if frame.is_corrupt:
             raise Unusable("damaged or truncated: parts of a frame are lost")
         yield frame

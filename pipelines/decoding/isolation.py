@@ -13,8 +13,8 @@ import queue
 import sys
 
 from pipelines.bad_video import BadVideo, Unusable
-from pipelines.decoding.child_process import ChildProcess, Lost, Refused
-from pipelines.decoding.containers import IndexIsWrong, Limits
+from pipelines.decoding.child_process import ChildProcess, Killed, Lost
+from pipelines.decoding.containers import IndexIsWrong
 from pipelines.decoding.decode import (
     Clip,
     check_folder_fps,
@@ -23,6 +23,7 @@ from pipelines.decoding.decode import (
     source_name,
     wanted_frames,
 )
+from pipelines.decoding.limits import Limits
 
 ISOLATION = ("process", "none")
 
@@ -32,7 +33,8 @@ class IsolatedDecoder:
 
     Args:
         workers: Most processes at a time, each started when it is first needed.
-        timeout_seconds: A file that takes longer is bad. What `choose` and `transform` take does not count.
+        timeout_seconds: A file is bad if no packet or frame of it is read for so long, or if all together
+            take longer and more than 0.1 seconds each. What `choose` and `transform` take does not count.
         memory_bytes: Most address space of a process; about 300 MB of it are taken before the first file.
 
     Raises:
@@ -70,7 +72,7 @@ class IsolatedDecoder:
                 child.send(wanted)
                 pictures = child.pictures(sorted(set(wanted)), limits)
                 try:
-                    return Clip(collect(pictures, wanted, transform), seconds[wanted])
+                    return Clip(collect(pictures, wanted, transform, limits), seconds[wanted])
                 except IndexIsWrong as again:
                     (count,) = again.args
 
@@ -98,6 +100,15 @@ class IsolatedDecoder:
         self.close()
 
     def _ask(self, source, converse, **request):
+        try:
+            try:
+                return self._ask_once(source, converse, request)
+            except Killed:  # It may have been an accident, such as another program's hunger for memory.
+                return self._ask_once(source, converse, request)
+        except Unusable as bad:
+            raise BadVideo(source_name(source), str(bad), bad.is_final) from bad.__cause__
+
+    def _ask_once(self, source, converse, request):
         child = self._idle.get()
         try:
             if self._closed:
@@ -108,23 +119,22 @@ class IsolatedDecoder:
                 child.request(source, request)
                 return converse(child)
         except Lost as lost:
-            raise BadVideo(source_name(source), str(lost) or child.end()) from lost
-        except (Refused, Unusable) as refused:
-            raise BadVideo(source_name(source), str(refused)) from None
+            raise (Unusable(str(lost)) if str(lost) else child.end()) from lost
         finally:
             self._idle.put(child and child.kept())
 
 
 @contextlib.contextmanager
-def open_decoder(isolation, workers):
+def open_decoder(isolation, workers, timeout_seconds=60):
     """Yields a decoder, and ends its processes afterwards.
 
     Args:
         isolation: "process" decodes in child processes, "none" in this one.
         workers: Most processes at a time.
+        timeout_seconds: As for `IsolatedDecoder`; in this process there is no such limit.
     """
     if isolation == "process":
-        with IsolatedDecoder(workers) as decode:
+        with IsolatedDecoder(workers, timeout_seconds) as decode:
             yield decode
     else:
         yield decode_frames

@@ -31,8 +31,8 @@ def check_manifest(path, decoder, workers=1, recheck=False):
         decoder: Object with a thread-safe `inspect(path)`, such as a
             `pipelines.decoding.isolation.IsolatedDecoder`.
         workers: Number of files that are inspected at a time.
-        recheck: Whether to inspect files again that have a check. Files that could not be opened are always
-            inspected again.
+        recheck: Whether to inspect files again that have a check. Files that could not be opened, and those
+            that were refused by a limit or by a mishap of the machine, are always inspected again.
 
     Returns:
         The `Manifest` that was written, which has all rows in `videos`.
@@ -102,7 +102,7 @@ def _read_journal(journal):
 
 
 def _examine(path, decoder, known):
-    """Returns (path, (size, mtime_ns) or None, `Check`); the stamp is None if the file cannot be found."""
+    """Returns (path, (size, mtime_ns) or None, `Check`); without a stamp the journal does not keep it."""
     stamp, digest = None, ""
     try:
         files = _files(path)
@@ -119,6 +119,12 @@ def _examine(path, decoder, known):
     try:
         facts = decoder.inspect(path)
     except BadVideo as bad:
+        if not bad.is_final:  # Without a digest the next check inspects the file again.
+            return (
+                path,
+                None,
+                _bad_check("", f"{bad.reason} (not the file's fault: checked anew next time)"),
+            )
         return path, stamp, _bad_check(digest, bad.reason)
     fps = round(facts.fps, 6) if math.isfinite(facts.fps) else 0.0
     return path, stamp, Check(digest, facts.frames, fps, facts.width, facts.height, facts.codec, "ok")

@@ -97,7 +97,10 @@ def _add_check(commands):
         "--workers", type=int, default=os.cpu_count(), help="processes (default: one per core)"
     )
     check.add_argument(
-        "--timeout_seconds", type=float, default=60, help="a file that takes longer is bad (default 60)"
+        "--timeout_seconds",
+        type=float,
+        default=60,
+        help="for which a file may decode nothing (default 60); each frame gives 0.1 s more, if it takes it",
     )
     check.add_argument("--recheck", action="store_true", help="also files that have been checked before")
     check.add_argument("--strict", action="store_true", help="exit with status 1 if a file is bad")

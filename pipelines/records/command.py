@@ -25,6 +25,7 @@ _RANGES = {
     "quality": (1, 100),
     "videos_per_shard": (1, 100_000),
     "workers": (1, 1000),
+    "timeout_seconds": (0.001, 1e9),
 }
 
 
@@ -76,6 +77,12 @@ def _parser():
         default="process",
         help="where files are decoded: in processes of their own, which a file may crash (default), or not",
     )
+    add(
+        "--timeout_seconds",
+        type=float,
+        default=60,
+        help="for which a process may decode nothing of a file (default 60); frames give more time",
+    )
     add("--beam", action="store_true", help="on Apache Beam, by default its DirectRunner")
     return parser
 
@@ -99,9 +106,10 @@ def _prepare(options, beam_flags):
     header, shards = plan(options.manifest, options.output, settings, options.split, options.videos_per_shard)
     if begin(options.output, header):
         if options.beam:
-            prepare_with_beam(shards, options.decode_isolation, beam_flags)
+            prepare_with_beam(shards, options.decode_isolation, options.timeout_seconds, beam_flags)
         else:
-            with open_decoder(options.decode_isolation, options.workers) as decode:
+            limits = options.decode_isolation, options.workers, options.timeout_seconds
+            with open_decoder(*limits) as decode:
                 prepare(shards, decode, options.workers)
         write_index(options.output, header, shards)
         tf.io.gfile.remove(os.path.join(options.output, PLAN))

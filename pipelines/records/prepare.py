@@ -131,12 +131,13 @@ def prepare(shards, decode, workers):
             raise
 
 
-def prepare_with_beam(shards, isolation, flags):
+def prepare_with_beam(shards, isolation, timeout_seconds, flags):
     """Writes shards in a Beam pipeline, with the same bytes as `prepare`.
 
     Args:
         shards: List of `Shard`, whose paths the runner's hosts can open.
         isolation: "process" or "none", see `pipelines.decoding.isolation.open_decoder`.
+        timeout_seconds: As there.
         flags: Flags for Beam, such as `--runner=DataflowRunner`.
     """
     import apache_beam as beam
@@ -146,7 +147,7 @@ def prepare_with_beam(shards, isolation, flags):
             pipeline
             | beam.Create(shards)
             | beam.Reshuffle()
-            | beam.Map(functools.partial(_write_alone, isolation=isolation))
+            | beam.Map(functools.partial(_write_alone, isolation=isolation, timeout_seconds=timeout_seconds))
         )
 
 
@@ -166,8 +167,8 @@ def damage(directory, workers):
         return [line for lines in bar for line in lines]
 
 
-def _write_alone(shard, isolation):
-    with open_decoder(isolation, workers=1) as decode:
+def _write_alone(shard, isolation, timeout_seconds):
+    with open_decoder(isolation, 1, timeout_seconds) as decode:
         write_shard(shard, decode)
 
 
