@@ -39,20 +39,6 @@ def serve(timeout_seconds, memory_bytes):
     def send(picture):
         answer("frame", picture.shape, np.ascontiguousarray(picture))
 
-    def reporter():
-        """Returns a function that tells the parent now and then how many packets and frames were read."""
-        count, last = 0, time.monotonic()
-
-        def report():
-            nonlocal count, last
-            count += 1
-            if time.monotonic() - last > min(_REPORT_SECONDS, timeout_seconds / 4):
-                answer("read", count)
-                last = time.monotonic()
-                signal.setitimer(signal.ITIMER_REAL, 2 * timeout_seconds)
-
-        return report
-
     for line in requests:
         request = json.loads(line)
         # The parent ends a child that hangs; if the parent is gone, this timer ends it.
@@ -60,7 +46,7 @@ def serve(timeout_seconds, memory_bytes):
         source = requests.read(request["bytes"]) if "bytes" in request else request["path"]
         options = {"limits": Limits(**request["limits"]), "folder_fps": request["folder_fps"]}
         try:
-            with reporting(reporter()):
+            with reporting(_reporter(answer, timeout_seconds)):
                 if request["what"] == "frames":
                     decode_frames(source, choose, send, **options)
                     kind, value = "done", None
@@ -73,6 +59,21 @@ def serve(timeout_seconds, memory_bytes):
             reason = f"a mistake of the decoder, not of the file: {type(error).__name__}: {error}"
             answer("bad", [reason, False])
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _reporter(answer, timeout_seconds):
+    """Returns a function that tells the parent now and then how many packets and frames were read."""
+    count, last = 0, time.monotonic()
+
+    def report():
+        nonlocal count, last
+        count += 1
+        if time.monotonic() - last > min(_REPORT_SECONDS, timeout_seconds / 4):
+            answer("read", count)
+            last = time.monotonic()
+            signal.setitimer(signal.ITIMER_REAL, 2 * timeout_seconds)
+
+    return report
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def counted(source, limits):
 def _open(source, limits):
     """Returns the open container of a video whose decoder takes no more memory than the limit."""
     # To open a file FFmpeg decodes some frames. Those of giants wait until it is known what they take.
-    most = limits.decoder_bytes // 70  # It is that of 4K with 10 bits.
+    most = limits.decoder_bytes // 60  # It is that of 4K with 10 bits.
     with av.logging.Capture(True) as reports:
         container = _open_within(source, limits, most)
     stream = _video_stream(container)

@@ -77,11 +77,13 @@ def decode_frames(source, choose, transform=None, limits=Limits(), folder_fps=12
         folder_fps: Frames a second of a folder, whose files have no times.
 
     Returns:
-        `Clip`. Its frames are RGB, and upright if the file says how the camera was held.
+        `Clip`. Its frames are RGB, and upright if the file says how the camera was held. Their pixels are
+        taken as square, whatever sample aspect ratio the file has. If the picture changes its size, each
+        frame is scaled to the size that the file has when it is opened, or that of a folder's first image.
 
     Raises:
         BadVideo: The source is missing, empty, damaged, above a limit, or no video; or `choose` or
-            `transform` raised `Unusable`.
+            `transform` raised `Unusable`. Its `is_final` says whether the file is to blame.
         ValueError: A frame number is outside the video, or `folder_fps` is not positive.
 
     Cost: it grows with the frames that are decoded, from the key frame before each wanted frame on; in H.264
