@@ -202,6 +202,23 @@ def test_a_part_of_a_video_with_open_groups_is_sound(tmp_path, suffix):
     assert inspect(part).frames == 30
 
 
+def test_what_is_wrong_beside_the_pictures_is_no_damage(tmp_path):
+    photograph = ramp_videos.image(0)
+    segment = b"Exif\0\0" + b"neither of the two byte orders"
+    photograph = (
+        photograph[:2] + struct.pack(">2sH", b"\xff\xe1", len(segment) + 2) + segment + photograph[2:]
+    )
+    assert inspect(photograph).frames == 1
+    # Additional information of H.264 that is longer than its unit, which begins with its length.
+    information = b"\0\0\0\6" + b"\x06\x01\xc8\1\2\3"
+    path = ramp_videos.write(tmp_path / "whole.mp4", 8, options={"bf": "0"})
+
+    def with_information(_, packet):
+        return [ramp_videos.packet_like(packet, information + bytes(packet))]
+
+    assert inspect(ramp_videos.copy_packets(path, tmp_path / "v.mkv", with_information)).frames == 8
+
+
 def test_a_frame_that_the_decoder_leaves_out_is_missing(tmp_path):
     """A bit in a frame's header says that it is shown; no report tells of it."""
     path = ramp_videos.write(tmp_path / "v.webm", 40, codec="libvpx-vp9", options=VP8["options"])

@@ -11,11 +11,12 @@ av.logging.set_skip_repeated(False)
 _lock = threading.Lock()
 _listeners = [0]
 # FFmpeg reports these of sound videos: of those that were cut out of others at a key frame, whose frames
-# before it are not needed, and of those with something unusual beside the pictures.
+# before it are not needed, and of those with something unusual or wrong beside the pictures.
 _HARMLESS = (
     "mmco: unref short failure",
     "co located POCs unavailable",
-    "unable to decode APP fields",
+    "decode APP fields",
+    "EXIF",
     "SEI type",
     "Overread VUI by",
     "Chapter end time",
@@ -36,7 +37,7 @@ def complaints():
     finally:
         _listen(-1)
         for level, context, text in reports:
-            if level <= av.logging.ERROR and not text.startswith(_HARMLESS):
+            if level <= av.logging.ERROR and not any(words in text for words in _HARMLESS):
                 said.append(f"{context}: {' '.join(text.split())}")
 
 
