@@ -356,6 +356,19 @@ def test_files_that_were_shown_the_wrong_way_round():
     assert np.abs(frames_of(photograph, [0])[0].astype(int) - expected).mean() < 3
 
 
+@pytest.mark.parametrize("roll", [0, 90, 180, -90])
+@pytest.mark.parametrize("yaw", [0, 180, -180])
+def test_matroska_files_are_turned_and_mirrored_as_their_pose_says(roll, yaw):
+    """A yaw of half a turn shows the picture from behind. The video is the second track, after a sound."""
+    file = (CASES / "upside_down_mirrored.mkv").read_bytes()
+    for element, angle in ((b"\x76\x73\x88", yaw), (b"\x76\x75\x88", roll)):
+        place = file.index(element) + 3
+        file = file[:place] + struct.pack(">d", angle) + file[place + 8 :]
+    plain = ramp_videos.frame(2).astype(int)
+    expected = np.rot90(plain, -roll // 90)[:, ::-1] if yaw else np.rot90(plain, roll // 90)
+    assert np.abs(frames_of(file, [2])[0] - expected).mean() < 8
+
+
 def test_a_cover_is_no_video(tmp_path):
     assert inspect(CASES / "c12_cover_first.mp4") == Facts(100, 25.0, 128, 96, "h264")
     assert frames_of(CASES / "c12_cover_first.mp4", [0, 99]).shape == (2, 96, 128, 3)

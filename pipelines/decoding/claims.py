@@ -126,7 +126,7 @@ def _pieces_of_sound(tables):
         of_each = np.maximum(1, -(-size // _SAMPLES_OF_SOUND))
         runs = np.diff(first, append=chunks + 1)
         # FFmpeg mends a table whose chunks do not rise, in ways of its own.
-        rise = (runs[:-1] > 0).all() and runs[-1:] >= 0
+        rise = (runs[:-1] > 0).all() and (runs[-1:] >= 0).all()
         pieces += int(of_each @ runs if rise else chunks * of_each.max(initial=0))
     return pieces
 

@@ -10,6 +10,17 @@ av.logging.set_skip_repeated(False)
 
 _lock = threading.Lock()
 _listeners = [0]
+# FFmpeg reports these of sound videos: of those that were cut out of others at a key frame, whose frames
+# before it are not needed, and of those with something unusual or wrong beside the pictures.
+_HARMLESS = (
+    "mmco: unref short failure",
+    "co located POCs unavailable",
+    "decode APP fields",
+    "EXIF",
+    "SEI type",
+    "Overread VUI by",
+    "Chapter end time",
+)
 
 
 @contextlib.contextmanager
@@ -26,8 +37,21 @@ def complaints():
     finally:
         _listen(-1)
         for level, context, text in reports:
-            if level <= av.logging.ERROR:
+            if level <= av.logging.ERROR and not any(words in text for words in _HARMLESS):
                 said.append(f"{context}: {' '.join(text.split())}")
+
+
+@contextlib.contextmanager
+def opening():
+    """Keeps from `complaints` what decoders report while a file is opened, when FFmpeg tries them all.
+
+    The video's decoder reports it again when it decodes, and the sound's harms no picture.
+    """
+    with av.logging.Capture(True) as reports:
+        yield
+    for level, context, text in reports:
+        if context not in av.codecs_available:
+            av.logging.log(level, context, text)
 
 
 def _listen(change):

@@ -17,7 +17,9 @@ import numpy as np
 
 from pipelines.bad_video import Unusable
 from pipelines.decoding.claims import read_header
-from pipelines.decoding.display import display_of_frame, display_of_track
+from pipelines.decoding.complaints import opening
+from pipelines.decoding.display import display_of_frame, display_of_track, is_mirrored_in_matroska
+from pipelines.decoding.frames import decode_all, whole_frames
 from pipelines.decoding.limits import check, decoder_options
 from pipelines.decoding.progress import goes_on
 
@@ -47,11 +49,13 @@ class Video(NamedTuple):
         read: Function from sorted frame numbers, each once, to an iterable of (frame number, av.VideoFrame,
             `Display`, (width, height)). The frame is scaled to this size, and then shown as `Display` says.
         codec: FFmpeg's name of the codec.
+        faults: What is known to be wrong with the source although frames come out, in words.
     """
 
     seconds: np.ndarray
     read: object
     codec: str
+    faults: list = []
 
 
 class IndexIsWrong(Exception):
@@ -64,13 +68,13 @@ def indexed(source, limits):
     header = read_header(source, limits)
     with _open(source, limits) as container:
         stream = _video_stream(container)
-        shown = _shown(header, container, stream)
-        times, keys = _index(container, stream, limits)
+        shown, faults = _shown(header, source, container, stream), []
+        times, keys = _index(container, stream, limits, faults)
         unit = stream.time_base
         seconds = np.array([(time - times[0]) * unit.numerator / unit.denominator for time in times])
         check(limits, seconds=seconds[-1])
         read = functools.partial(_read_indexed, container, stream, times, keys)
-        yield Video(seconds, shown(read), stream.codec.canonical_name)
+        yield Video(seconds, shown(read), stream.codec.canonical_name, faults)
 
 
 @contextlib.contextmanager
@@ -78,8 +82,8 @@ def counted(source, limits):
     """Gives a `Video` whose frames are those that decode: a first pass counts them, a second one reads."""
     header = read_header(source, limits)
     with _open(source, limits) as container:
-        stream, times = _video_stream(container), []
-        for frame in _whole(container.decode(stream)):
+        stream, times, faults = _video_stream(container), [], []
+        for frame in decode_all(container, stream, faults):
             times.append(frame.time)
             check(limits, frames=len(times))
         if not times:
@@ -88,9 +92,9 @@ def counted(source, limits):
         check(limits, seconds=seconds[-1])
     with _open(source, limits) as container:
         stream = _video_stream(container)
-        shown = _shown(header, container, stream)
+        shown = _shown(header, source, container, stream)
         read = functools.partial(_read_counted, container, stream)
-        yield Video(seconds, shown(read), stream.codec.canonical_name)
+        yield Video(seconds, shown(read), stream.codec.canonical_name, faults)
 
 
 def _open(source, limits):
@@ -117,7 +121,8 @@ def _open_within(source, limits, pixels):
     # The path is named as a file, so that FFmpeg takes no part of it for a protocol.
     file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{os.fspath(source)}"
     try:
-        container = av.open(file, options=options, metadata_errors="replace")
+        with opening():
+            container = av.open(file, options=options, metadata_errors="replace")
     except av.error.FFmpegError as error:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise  # The file system's trouble says nothing of the file.
@@ -133,7 +138,7 @@ def _open_within(source, limits, pixels):
         check(limits, pixels=stream.width * stream.height, decoder_bytes=_decoder_bytes(stream))
         stream.codec_context.options = decoder_options(pixels)
         # Clips are decoded in parallel, so threads per video only add overhead.
-        stream.thread_type = "NONE"
+        stream.thread_type, stream.thread_count = "NONE", 1
     except BaseException:
         container.close()
         raise
@@ -149,20 +154,21 @@ def _decoder_bytes(stream):
     return round(stream.width * stream.height * (frames * of_frame + 3 * 3))
 
 
-def _shown(header, container, stream):
+def _shown(header, source, container, stream):
     """Returns a function that makes of a reader of frames one of frames and how they are shown.
 
     All are shown in the size that the stream has now, before the first one is decoded.
     """
-    is_mp4 = container.format.name == _CONTAINERS_WITH_DISPLAY_TIMES[0]
-    of_all = display_of_track(header, stream.id) if is_mp4 else None
+    mp4, matroska = _CONTAINERS_WITH_DISPLAY_TIMES
+    of_all = display_of_track(header, stream.id) if container.format.name == mp4 else None
+    mirrored = container.format.name == matroska and is_mirrored_in_matroska(source, stream.index)
     width, height = stream.width, stream.height
 
     def shown(read):
         def read_shown(numbers):
             for number, frame in read(numbers):
                 size = width or frame.width, height or frame.height
-                yield number, frame, of_all or display_of_frame(frame), size
+                yield number, frame, of_all or display_of_frame(frame, mirrored), size
 
         return read_shown
 
@@ -184,14 +190,14 @@ def _seconds(times, rate):
 
 def _read_counted(container, stream, numbers):
     wanted, last = set(numbers), max(numbers)
-    for number, frame in enumerate(_whole(container.decode(stream))):
+    for number, frame in enumerate(decode_all(container, stream, [])):
         if number in wanted:
             yield number, frame
         if number == last:
             return
 
 
-def _index(container, stream, limits):
+def _index(container, stream, limits, faults):
     """Returns the sorted time stamps of all frames, and the numbers of the key frames."""
     hidden = stream.codec.name == _CODEC_WITH_HIDDEN_FRAMES
     if container.format.name not in _CONTAINERS_WITH_DISPLAY_TIMES or hidden:
@@ -206,6 +212,8 @@ def _index(container, stream, limits):
             continue
         if packet.pts is None:
             raise IndexIsWrong
+        if packet.is_corrupt:
+            faults.append("a part of it is not whole")
         first = packet.pts if first is None else first
         # Frames that are shown before the first one stored depend on others that were cut off.
         if not packet.is_discard and packet.pts >= first:
@@ -256,7 +264,7 @@ def _decode_group(container, stream, start, known, wanted, prefix):
         empty = prefix and not unsent
         frames = packet.decode() + (stream.decode(None) if empty else [])
         # After a seek, frames that depend on ones before the key frame may come first; they are not whole.
-        for frame in _whole(frame for frame in frames if frame.pts is None or frame.pts >= start):
+        for frame in whole_frames(frame for frame in frames if frame.pts is None or frame.pts >= start):
             shown.append(frame.pts)
             if frame.pts in awaited:
                 awaited.remove(frame.pts)
@@ -289,12 +297,3 @@ def _is_disposable(packet, prefix):
         has_slice |= header & 0x1F == 1
         position += prefix + int.from_bytes(data[position - prefix : position], "big")
     return has_slice
-
-
-def _whole(frames):
-    """Yields the frames; raises `Unusable` at one whose lost parts the decoder has made up."""
-    for frame in frames:
-        goes_on()
-        if frame.is_corrupt:
-            raise Unusable("damaged or truncated: parts of a frame are lost")
-        yield frame

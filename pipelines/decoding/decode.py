@@ -12,6 +12,7 @@ between on which no other frame depends.
 import contextlib
 import errno
 import functools
+import itertools
 import os
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from pipelines.decoding import containers, images
 from pipelines.decoding.complaints import complaints
 from pipelines.decoding.containers import IndexIsWrong
 from pipelines.decoding.limits import Limits, check
+from pipelines.decoding.promises import broken_promises
 
 _OURS = (errno.EMFILE, errno.ENFILE)  # Too many files are open, for which no file is to blame.
 # What a damaged file makes FFmpeg, PyAV and NumPy raise. Any other exception is a mistake of ours.
@@ -122,12 +124,14 @@ def inspect(source, limits=Limits(), folder_fps=12):  # noqa: B008
         for _, _, display, size in _frames(source, video, range(count), limits):
             sizes = sizes or display.size(*size)
         fps = (count - 1) / video.seconds[-1] if count > 1 else 0.0
-        return Facts(count, float(fps), *sizes, video.codec)
+        return Facts(count, float(fps), *sizes, video.codec), video.faults
 
     with complaints() as said:
-        facts = _read(source, measure, limits, folder_fps)
-    if said:
-        raise BadVideo(source_name(source), f"damaged or truncated: {said[0]}")
+        facts, faults = _read(source, measure, limits, folder_fps)
+    with bad_video(source):
+        promises = () if os.path.isdir(source) else broken_promises(source)
+        for fault in itertools.chain(said, faults, promises):
+            raise Unusable(f"damaged or truncated: {fault}")
     return facts
 
 

@@ -1,10 +1,18 @@
 """How a picture is shown: turned and mirrored, as a file says beside the pixels."""
 
+import io
+import math
 import struct
 from typing import NamedTuple
 
 import numpy as np
 
+from pipelines.decoding.ebml import CLUSTER, SEGMENT, elements
+
+# Elements of Matroska. Segment, Tracks, TrackEntry, Video and Projection hold others.
+_TRACK, _POSE_YAW = 0xAE, 0x7673
+_ENTERED = {SEGMENT, 0x1654AE6B, _TRACK, 0xE0, 0x7670}
+_MOST_ELEMENTS = 100_000
 _ORIENTATION_TAG = 0x112
 # The segments of a JPEG that hold its size; ITU-T T.81, table B.1.
 _FRAME_SEGMENTS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -40,12 +48,39 @@ _ORIENTATIONS = [
 ]
 
 
-def display_of_frame(frame):
+def display_of_frame(frame, mirrored=False):
     """Returns the `Display` of an av.VideoFrame by its angle, which goes to the nearest quarter of a turn.
 
     An angle cannot tell a mirror. PyAV's list of a frame's side data could, but it never frees its memory.
     """
-    return _ORIENTATIONS[(0, 7, 2, 5)[round(frame.rotation / 90) % 4]]
+    angle = math.radians(frame.rotation)
+    a, b, side = math.cos(angle), -math.sin(angle), -1 if mirrored else 1
+    return _display_of_matrix(a, b, -b * side, a * side)
+
+
+def _display_of_matrix(a, b, c, d):
+    # A point (x, y) is shown at (a x + c y, b x + d y).
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return Display(False, rows_reversed=bool(d < 0), columns_reversed=bool(a < 0))
+    return Display(True, rows_reversed=bool(b < 0), columns_reversed=bool(c < 0))
+
+
+def is_mirrored_in_matroska(source, number):
+    """Returns whether a Matroska file says that a track is mirrored, that is, turned about its upright axis.
+
+    Args:
+        source: The path of the file, or its bytes.
+        number: Which of the file's tracks, counted from 0.
+    """
+    track = -1
+    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+        for kind, _, length, value in elements(file, _ENTERED, range(_MOST_ELEMENTS)):
+            track += kind == _TRACK
+            if kind == _POSE_YAW and track == number and length in (4, 8):
+                return struct.unpack(">f" if length == 4 else ">d", value.ljust(length, b"\0"))[0] != 0
+            if kind == CLUSTER or track > number:
+                break
+    return False
 
 
 def display_of_track(header, track):
@@ -66,10 +101,7 @@ def display_of_track(header, track):
         (a, b), (c, d) = matrices[track] @ whole
     except (KeyError, IndexError, struct.error):  # There is no such track, or its header is damaged.
         return None
-    # A point (x, y) is shown at (a x + c y, b x + d y).
-    if abs(a) + abs(d) >= abs(b) + abs(c):
-        return Display(False, rows_reversed=bool(d < 0), columns_reversed=bool(a < 0))
-    return Display(True, rows_reversed=bool(b < 0), columns_reversed=bool(c < 0))
+    return _display_of_matrix(a, b, c, d)
 
 
 def _matrix(header, place):
