@@ -93,7 +93,6 @@ def figures_of(model):
     return {
         "parameters": cost.parameters,
         "parameters, released": cost.parameters + sum(map(released_surplus, distinct)),
-        "parameters, no BN": cost.parameters - sum(map(norm_parameters, distinct)),
         "kernels": sum(map(kernel_parameters, distinct)),
         "MAC": cost.macs,
         "products": cost.products,
@@ -119,14 +118,10 @@ def released_surplus(layer):
     return (2 * group_width - 1) * math.prod(layer.f_theta.kernel.shape)
 
 
-def norm_parameters(layer):
-    """Returns how many of a layer's parameters are scales and offsets of norms."""
-    return _parameters_named(layer, "gamma", "beta")
-
-
 def kernel_parameters(layer):
-    """Returns how many of a layer's parameters are kernels."""
-    return _parameters_named(layer, "kernel")
+    """Returns how many of a layer's parameters are kernels, as the NL paper's code counts them."""
+    weights = getattr(layer, "trainable_weights", ())
+    return sum(math.prod(w.shape) for w in weights if w.name == "kernel")
 
 
 @functools.singledispatch
@@ -240,11 +235,6 @@ def _convolve(layer, positions):
     bias = getattr(layer, "bias", None)
     bias_adds = 0 if bias is None else positions * math.prod(bias.shape)
     return Modules(conv_macs=positions * math.prod(layer.kernel.shape), bias_adds=bias_adds)
-
-
-def _parameters_named(layer, *names):
-    weights = getattr(layer, "trainable_weights", ())
-    return sum(math.prod(w.shape) for w in weights if w.name in names)
 
 
 def _connect(layer, times):

@@ -149,7 +149,6 @@ def test_conventions():
     assert figures["thop A + 2 NL"] == figures["thop A + 2 products"] == figures["thop A"]
     assert figures["thop C + 2 NL"] == conv + bias_adds + 4 * norm + fc
     assert figures["parameters"] == figures["parameters, released"] == 90 + 5 + 10 + 35 + 7
-    assert figures["parameters, no BN"] == 90 + 5 + 35 + 7
     assert figures["kernels"] == 90 + 35
 
 
