@@ -52,19 +52,19 @@ class Modules(NamedTuple):
 
     @property
     def thop_a(self):
-        """FLOPs of the BAT paper's images."""
+        """FLOPs of the BAT paper's images, by the tool as it was in the autumn of 2019."""
         fc = 2 * self.fc_macs - self.fc_outputs
         return self.conv_macs + self.bias_adds + 4 * self.norm_elements + fc + self.pool_elements
 
     @property
     def thop_b(self):
-        """FLOPs of the RNL paper, by another release of the tool."""
+        """FLOPs of the RNL paper, by the tool as it was from January to March 2020."""
         fc = 2 * self.fc_macs
         return self.conv_macs + self.bias_adds + 2 * self.norm_elements + fc + self.pool_elements
 
     @property
     def thop_c(self):
-        """FLOPs of the BAT paper's videos: without averages, and one for each multiply-add of fc."""
+        """FLOPs of the BAT paper's videos: thop A where the average is a function and fc a convolution."""
         return self.conv_macs + self.bias_adds + 4 * self.norm_elements + self.fc_macs
 
 
@@ -88,18 +88,21 @@ def figures_of(model):
         )
     cost = counted.total
     seen = sum((modules_of(call.layer, call.input_shape, call.output_shape) for call in calls), Modules())
+    of_nl = sum(row.cost.products for row in counted.rows if row.kind == "NonLocal")
     distinct = {id(call.layer): call.layer for call in calls}.values()
     return {
         "parameters": cost.parameters,
         "parameters, released": cost.parameters + sum(map(released_surplus, distinct)),
+        "kernels": sum(map(kernel_parameters, distinct)),
         "MAC": cost.macs,
         "products": cost.products,
         "MAC + products": cost.macs + cost.products,
         "executed": cost.executed,
         "thop A": seen.thop_a,
+        "thop A + 2 NL": seen.thop_a + 2 * of_nl,
+        "thop A + 2 products": seen.thop_a + 2 * cost.products,
         "thop B": seen.thop_b,
-        "thop C": seen.thop_c,
-        "thop C + 2 products": seen.thop_c + 2 * cost.products,
+        "thop C + 2 NL": seen.thop_c + 2 * of_nl,
     }
 
 
@@ -113,6 +116,12 @@ def released_surplus(layer):
     width = layer.g.units
     group_width = width // max(width // 32, 1)
     return (2 * group_width - 1) * math.prod(layer.f_theta.kernel.shape)
+
+
+def kernel_parameters(layer):
+    """Returns how many of a layer's parameters are kernels, as the NL paper's code counts them."""
+    weights = getattr(layer, "trainable_weights", ())
+    return sum(math.prod(w.shape) for w in weights if w.name == "kernel")
 
 
 @functools.singledispatch
@@ -193,14 +202,19 @@ def _bilinear(layer: BilinearAttentionTransform, x, y):
 @modules_of.register
 def _squeeze_excite(layer: SqueezeExcite, x, y):
     norm_elements = x[0] * layer.reduce.units if layer.norm is not None else 0
-    return _connect(layer.reduce, x[0]) + _connect(layer.expand, x[0]) + Modules(norm_elements=norm_elements)
+    # The mean is a module in BAT's code, whose SE multiplies, and a function where RNL's SE adds.
+    pool_elements = math.prod(x) + x[0] * x[-1] if layer.mode == "multiply" else 0
+    seen = _connect(layer.reduce, x[0]) + _connect(layer.expand, x[0])
+    return seen + Modules(norm_elements=norm_elements, pool_elements=pool_elements)
 
 
 @modules_of.register
 def _global_context(layer: GlobalContext, x, y):
     seen = _convolve(layer.mask, _positions(x))
-    seen += _convolve(layer.reduce, x[0]) + _convolve(layer.expand, x[0])
-    return seen + Modules(norm_elements=x[0] * layer.reduce.units if layer.norm_kind == "batch" else 0)
+    if layer.norm_kind == "batch":  # RNL's channel gate has fully connected layers.
+        seen += _connect(layer.reduce, x[0]) + _connect(layer.expand, x[0])
+        return seen + Modules(norm_elements=x[0] * layer.reduce.units)
+    return seen + _convolve(layer.reduce, x[0]) + _convolve(layer.expand, x[0])
 
 
 @modules_of.register

@@ -1,59 +1,43 @@
-"""What the papers' tables are made of: figures, rows, and blocks that several rows have."""
+"""What the papers' tables are made of: figures, rows, and tables."""
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
-
-import keras
-
-from keras_nonlocal import BilinearAttentionTransform, NonLocal
-
-RES3, RES4 = (8, 28, 28, 512), (8, 14, 14, 1024)  # maps of 8 frames of 224x224, without temporal pooling
-
-fair_nl = functools.partial(NonLocal, pool_order="before", scaled=True)
-video_bat = functools.partial(
-    BilinearAttentionTransform, normalization="softmax", matrix_size="fitted", temporal_groups=4
-)
 
 
 class Figure(NamedTuple):
     """One figure of a row.
 
-    convention: a key of `papers_conventions.figures_of`.
-    expected: the exact figure: parameters as an int with commas, all else in G; with an "x" at its end, it is
-        the ratio to the table's first row.
-    paper: what the paper prints, parameters in millions; "" where nothing is known of it.
-    note: why the paper's figure is another one.
+    by: The convention of counting, a key of `papers_conventions.figures_of`.
+    printed: What the paper prints, parameters in millions and all else in G, or whole where it has commas;
+        "~" before it means that it is round in its last zero too; "" where no paper prints it.
+    ours: What is counted here: parameters as an int with commas, all else in G; with a sign, how much more
+        it is than that of the row's base; with an "x" or a "%" at its end, the ratio to it.
+    reason: Why ours does not round to what the paper prints.
     """
 
-    convention: str
-    expected: str
-    paper: str = ""
-    note: str = ""
+    by: str
+    printed: str
+    ours: str
+    reason: str = ""
 
 
 class Row(NamedTuple):
-    """A line of a table: its name, a function that builds the model, and its figures."""
+    """A line of a table: its name, a function that builds the model, its figures, and its base's function."""
 
     name: str
     make: Callable
     figures: tuple
+    base: Callable | None = None
 
 
 class Table(NamedTuple):
-    """A table: what its title says, how its paper counts, and its rows."""
+    """A table: its title, how its figures were counted, and its rows."""
 
     title: str
     note: str
     rows: tuple
 
 
-def row(name, make, *figures):
+def row(name, make, *figures, base=None):
     """Returns a `Row` whose figures are given as tuples."""
-    return Row(name, make, tuple(Figure(*figure) for figure in figures))
-
-
-def alone(make_block, shape=RES3):
-    """Returns a model of one block."""
-    x = keras.Input(shape)
-    return keras.Model(x, make_block()(x))
+    return Row(name, make, tuple(Figure(*figure) for figure in figures), base)

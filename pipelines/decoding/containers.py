@@ -10,7 +10,6 @@ import functools
 import itertools
 from typing import NamedTuple
 
-import av
 import numpy as np
 
 from pipelines.bad_video import Unusable
