@@ -40,7 +40,7 @@ UNPRINTED = (
 )
 LEGEND = """\
 What the papers print of networks and blocks that can be built here, beside ours: parameters in millions, all
-else in G. Ours agrees if it rounds to the last digit that the paper prints.
+else in G. Ours agrees if it rounds to the last digit that the paper prints, after a "~" to the tens.
 
 MAC         multiply-adds of convolutions and fully connected layers
 products    multiply-adds of attention, of the matrices in the paper's order
@@ -49,6 +49,7 @@ thop A B C  what PyTorch's tool thop sees of the authors' code, in two releases 
 released    as the released code has them, where RNL has a dense kernel and a mask
 kernels     without biases and BN"""
 WIDTH = 110
+_fill = functools.partial(textwrap.fill, width=WIDTH, break_on_hyphens=False)
 
 
 def main(printed=PRINTED, unprinted=UNPRINTED):
@@ -61,7 +62,7 @@ def main(printed=PRINTED, unprinted=UNPRINTED):
     differing = sum(_print_table(table) for table in printed)
     print("\n\nWhat no paper prints.")
     differing += sum(_print_table(table) for table in unprinted)
-    print("\n" + textwrap.fill(summary(printed, unprinted), WIDTH))
+    print("\n" + _fill(summary(printed, unprinted)))
     if differing:
         print(f"{differing} of ours DIFFER from what is expected.")
     return 1 if differing else 0
@@ -139,12 +140,12 @@ def _print_table(table):
             if ours != figure.ours:
                 mark, differing = f"DIFFERS from {figure.ours}", differing + 1
             lines.append((names.pop() if names else "", figure.by, figure.printed, ours, mark))
-    print(f"\n\n{table.title}\n\n{textwrap.fill(table.note, WIDTH)}\n")
+    print(f"\n\n{table.title}\n\n{_fill(table.note)}\n")
     _print_aligned(lines)
     if reasons:
         print()
     for number, reason in enumerate(reasons, start=1):
-        print(textwrap.fill(f"({number}) {reason}", WIDTH, subsequent_indent="    "))
+        print(_fill(f"({number}) {reason}", subsequent_indent="    "))
     return differing
 
 
