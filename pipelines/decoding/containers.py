@@ -139,6 +139,8 @@ def _open_within(source, limits, pixels):
         stream.codec_context.options = decoder_options(pixels)
         # Clips are decoded in parallel, so threads per video only add overhead.
         stream.thread_type, stream.thread_count = "NONE", 1
+        # Without this flag a frame begins at a multiple of 32 pixels, wherever it is cropped.
+        stream.codec_context.flags |= av.codec.context.Flags.unaligned
     except BaseException:
         container.close()
         raise
@@ -212,8 +214,7 @@ def _index(container, stream, limits, faults):
             continue
         if packet.pts is None:
             raise IndexIsWrong
-        if packet.is_corrupt:
-            faults.append("a part of it is not whole")
+        faults += ["a part of it is not whole"] * packet.is_corrupt
         first = packet.pts if first is None else first
         # Frames that are shown before the first one stored depend on others that were cut off.
         if not packet.is_discard and packet.pts >= first:
