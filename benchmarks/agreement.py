@@ -40,6 +40,7 @@ AV1 = "-c:v libaom-av1 -usage realtime -cpu-used 8 -g 12 -b:v 1M"
 MPEG2 = "-c:v mpeg2video -bf 2 -g 12 -q:v 3"
 UNEVEN = "-vf select='lt(n\\,9)+not(mod(n\\,3))' -fps_mode vfr"
 INTERLACED = "-flags +ilme+ildct"
+CROPPED = "-bsf:v %s_metadata=crop_left=6:crop_top=2"
 FRAGMENTS = "-movflags frag_keyframe+empty_moov"
 
 
@@ -137,6 +138,13 @@ FILES |= {
     "mp4, h264, 177x145 in 4:4:4": plain("mp4", H264.replace("420", "444"), size="177x145"),
     "webm, vp9, 178x146": plain("webm", VP9, size="178x146"),
     "mp4, h264, 162x122": plain("mp4", H264, size="162x122"),
+    "mp4, h264, cropped": copied("mp4", H264, "", f"{CROPPED % 'h264'} -c copy"),
+    "mkv, hevc, cropped": copied("mkv", HEVC, "", f"{CROPPED % 'hevc'} -c copy"),
+    "mkv, h264, one frame for 3 s": plain("mkv", H264, rate="1/3"),
+    "flv, h264, one frame for 3 s": plain("flv", H264, rate="1/3"),
+    "ts, h264, clock that overflows": plain("ts", f"{H264} -output_ts_offset 95442.7"),
+    "mp4, h264, cut twice": [*copied("mp4", H264, "-ss 0.3"), ("mp4", "-ss 0.6 -i LAST -c copy")],
+    "mov, h264, times in 600ths": plain("mov", f"{H264} -video_track_timescale 600", rate="30000/1001"),
     "mkv, h264, 10 bits": plain("mkv", H264 + "10le"),
     "mp4, hevc, 10 bits": plain("mp4", HEVC + "10le"),
     "mp4, h264, interlaced": plain("mp4", f"{H264} {INTERLACED}"),
@@ -205,7 +213,13 @@ def compare(path):
     ours = decode_frames(path, lambda seconds: np.arange(len(seconds))).frames
     theirs = shown_by_ffmpeg(path, *ours.shape[1:3])
     differences = levels(ours, theirs), levels(ours, theirs[:, :, ::-1]), levels(ours, theirs[1:])
-    return len(ours), len(theirs), differences[0].max(), differences[1].min(), differences[2].min()
+    return (
+        len(ours),
+        len(theirs),
+        differences[0].max(),
+        differences[1].min(),
+        differences[2].min(initial=np.inf),
+    )
 
 
 def agrees(ours, theirs, most, *_):

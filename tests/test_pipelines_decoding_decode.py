@@ -12,6 +12,7 @@ import PIL.Image
 import PIL.ImageOps
 import pytest
 import ramp_videos
+from av.bitstream import BitStreamFilterContext
 from resizing import to_short_side
 
 from pipelines.bad_video import BadVideo
@@ -354,6 +355,20 @@ def test_files_that_were_shown_the_wrong_way_round():
     photograph = CASES / "exif_orientation2.jpg"
     expected = PIL.ImageOps.exif_transpose(PIL.Image.open(photograph)).convert("RGB")
     assert np.abs(frames_of(photograph, [0])[0].astype(int) - expected).mean() < 3
+
+
+@pytest.mark.parametrize(("left", "top"), [(6, 2), (32, 0)])
+def test_pictures_begin_where_they_are_cropped(tmp_path, left, top):
+    plain, cropped = ramp_videos.write(tmp_path / "plain.ts", 4), tmp_path / "cropped.ts"
+    with av.open(plain) as old, av.open(str(cropped), "w") as new:
+        video = old.streams.video[0]
+        crop = BitStreamFilterContext(f"h264_metadata=crop_left={left}:crop_top={top}", video)
+        stream = new.add_stream_from_template(video)
+        for packet in old.demux(video):
+            for changed in crop.filter(packet if packet.size else None):
+                changed.stream = stream
+                new.mux(changed)
+    np.testing.assert_array_equal(frames_of(cropped, [2]), frames_of(plain, [2])[:, top:, left:])
 
 
 @pytest.mark.parametrize("roll", [0, 90, 180, -90])

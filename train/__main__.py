@@ -10,9 +10,9 @@ import tensorflow as tf
 from absl import app, flags
 
 from pipelines.account import TooManyBadVideos
-from train.config import config_from_flags, define_flags, refuse_words
+from train.config import config_from_flags, define_flags
 from train.data import open_data
-from train.fields import in_flags, names_of_flags, parse_or_end
+from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.loop import DeviceError, train_and_evaluate
 from train.network import NetworkError, check_network
 

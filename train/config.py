@@ -273,17 +273,6 @@ _NEEDED = {
 }
 
 
-def refuse_words(argv):
-    """Raises ValueError if a command line holds more than its program and flags."""
-    if words := argv[1:]:
-        remedy = "--NAME=VALUE for each flag; --help lists them"
-        if "=" in words[0]:
-            remedy = f"--{words[0].lstrip('-')}"
-        elif os.path.isfile(words[0]):
-            remedy = f"--flagfile={words[0]}"
-        raise ValueError(f"Expected nothing but flags. Received {' '.join(words)!r}. Try: {remedy}")
-
-
 def read_config(workdir):
     """Returns the configuration of a run that was started in `workdir`.
 

@@ -280,6 +280,17 @@ def _wrong(expected, received, remedy):
     return ValueError(f"Expected {expected}. Received {received}. Try: {remedy}")
 
 
+def refuse_words(argv):
+    """Raises ValueError if a command line holds more than its program and flags."""
+    if words := argv[1:]:
+        remedy = "--NAME=VALUE for each flag; --help lists them"
+        if "=" in words[0]:
+            remedy = f"--{words[0].lstrip('-')}"
+        elif os.path.isfile(words[0]):
+            remedy = f"--flagfile={words[0]}"
+        raise ValueError(f"Expected nothing but flags. Received {' '.join(words)!r}. Try: {remedy}")
+
+
 def parse_or_end(argv):
     """Parses a program's command line, as `absl.app.run` calls it, or ends the program with the reason."""
     try:

@@ -10,7 +10,7 @@ from absl import app, flags
 
 from keras_nonlocal.counting import count, format_count
 from train import config
-from train.fields import parse_or_end
+from train.fields import parse_or_end, refuse_words
 from train.network import build_network
 
 
@@ -22,7 +22,7 @@ def print_count(model, input_shape=None):
 def main(argv):
     """Prints the network that the flags describe, or ends with the reason why they describe none."""
     try:
-        config.refuse_words(argv)
+        refuse_words(argv)
         run = config.config_from_flags(flags.FLAGS, needed=())
         network = build_network(dataclasses.replace(run, weights=""), flags.FLAGS.num_classes)
     except ValueError as error:

@@ -62,6 +62,8 @@ def _open_within(source, limits, pixels):
         stream.codec_context.options = decoder_options(pixels)
         # Clips are decoded in parallel, so threads per video only add overhead.
         stream.thread_type, stream.thread_count = "NONE", 1
+        # Without this flag a frame begins at a multiple of 32 pixels, wherever it is cropped.
+        stream.codec_context.flags |= av.codec.context.Flags.unaligned
     except BaseException:
         container.close()
         raise

@@ -145,8 +145,9 @@ def _matroska(file, size):
             (promised,) = struct.unpack(">f" if length == 4 else ">d", value)
     if last_cue > end:
         yield "its index names parts that are missing"
-    # No block tells how long its last frame is shown.
-    if (promised - end) * scale / 1e9 > max(_LATE_SECONDS, 2 * longest * scale / 1e9):
+    # A file of a known size has all of its blocks. No block tells how long its last frame is shown.
+    is_live, late = after == math.inf, (promised - end) * scale / 1e9
+    if is_live and longest and late > max(_LATE_SECONDS, 2 * longest * scale / 1e9):
         yield _SHORT.format(promised * scale / 1e9, end * scale / 1e9)
 
 
@@ -208,7 +209,7 @@ def _flv(file, size):
         place += 11 + length + 4
         if place - 4 > size:
             yield _CUT.format("last tag does")
-    if promised - latest / 1000 > max(_LATE_SECONDS, 2 * longest / 1000):
+    if longest and promised - latest / 1000 > max(_LATE_SECONDS, 2 * longest / 1000):
         yield _SHORT.format(promised, latest / 1000)
 
 
