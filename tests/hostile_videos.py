@@ -94,6 +94,14 @@ def compressed(data):
     return data[:start] + box(b"moov", box(b"cmov", box(b"dcom", b"zlib"), box(b"cmvd", packed)))
 
 
+def with_key_frames(flv, count):
+    """Returns a file of Flash that claims a list of so many key frames."""
+    times = b"\0\x05times\x0a" + struct.pack(">I", count)
+    data = b"\x02\0\x0aonMetaData\x08" + struct.pack(">I", 1) + b"\0\x09keyframes\x03" + times
+    tag = b"\x12" + len(data).to_bytes(3, "big") + bytes(7) + data + struct.pack(">I", 11 + len(data))
+    return flv[:13] + tag + flv[13:]
+
+
 def _pcm(samples, **how):
     return track(2, samples, kind=b"soun", duration=1, size=2, **how)
 

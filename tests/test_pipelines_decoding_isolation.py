@@ -195,7 +195,7 @@ def thirty_frames(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("ask", ["run", "check"])
-@pytest.mark.parametrize("pause, last, ends", [(0.07, 1000, False), (0.0, 20, True), (0.4, 1000, True)])
+@pytest.mark.parametrize("pause, last, ends", [(0.07, 1000, False), (0.03, 25, True), (0.4, 1000, True)])
 def test_each_frame_gives_time_for_the_next(monkeypatch, thirty_frames, ask, pause, last, ends):
     """A file may go on for long; it may neither hang nor go on too slowly."""
     arguments = [sys.executable, "-c", SLOWNESS]

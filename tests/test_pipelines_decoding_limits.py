@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ramp_videos
-from hostile_videos import FAIR_INDEXES, INDEXES
+from hostile_videos import FAIR_INDEXES, INDEXES, with_key_frames
 from resizing import to_short_side
 
 from pipelines.bad_video import BadVideo, Unusable
@@ -56,6 +56,15 @@ def test_an_index_that_claims_millions_of_samples_takes_no_memory(tmp_path):
     assert all("samples are above the limit of 8,000,000, as it seems" in outcome for outcome in outcomes)
     assert len(outcomes) == 2 * len(paths)
     assert grown < 50 and time.monotonic() - start < 10
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs /proc to measure memory")
+def test_a_list_of_key_frames_takes_no_memory(tmp_path):
+    path = Path(ramp_videos.write(tmp_path / "v.flv", 9, codec="flv"))
+    path.write_bytes(with_key_frames(path.read_bytes(), 0x0FFFFFFF))
+    grown, outcomes = read_alone(path)
+    assert grown < 50
+    assert outcomes[0].startswith("damaged or truncated: flv") and outcomes[1].startswith("Clip(")
 
 
 @pytest.mark.parametrize("name", FAIR_INDEXES)

@@ -7,26 +7,19 @@ some of them. They raise `Unusable` or an error of FFmpeg if the file cannot be 
 import bisect
 import contextlib
 import functools
-import io
 import itertools
-import os
 from typing import NamedTuple
 
-import av
 import numpy as np
 
 from pipelines.bad_video import Unusable
 from pipelines.decoding.claims import read_header
-from pipelines.decoding.complaints import opening
 from pipelines.decoding.display import display_of_frame, display_of_track, is_mirrored_in_matroska
 from pipelines.decoding.frames import decode_all, whole_frames
-from pipelines.decoding.limits import check, decoder_options
+from pipelines.decoding.limits import check
+from pipelines.decoding.opening import open_video, video_stream
 from pipelines.decoding.progress import goes_on
 
-# Only these are opened. A playlist, of which FFmpeg knows many kinds, could name any other file or server.
-_CONTAINERS = (
-    "mov,matroska,avi,gif,mpegts,mpeg,mpegvideo,m4v,h264,hevc,ivf,flv,ogg,asf,mjpeg,apng,webp_pipe,bmp_pipe"
-)
 # These containers store when each frame is shown. Others, AVI above all, leave it to be guessed, and the
 # guess is wrong for MPEG-4 with B-frames, so their frames are counted as they are decoded.
 _CONTAINERS_WITH_DISPLAY_TIMES = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
@@ -35,9 +28,6 @@ _CODEC_WITH_HIDDEN_FRAMES = "vp8"
 
 # Skipping fewer frames than this costs more in restarting the decoder than it saves.
 _SEEK_GAP_FRAMES = 8
-# H.264 and its successors may refer to 16 frames while they decode another one.
-_MOST_KEPT = 17
-_NO_VIDEO = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 _PROGRESSIVE = 1  # The AVFieldOrder of whole pictures; the others come as two fields.
 
 
@@ -66,8 +56,8 @@ class IndexIsWrong(Exception):
 def indexed(source, limits):
     """Gives a `Video` whose frames are numbered by the packets' time stamps, which need no decoding."""
     header = read_header(source, limits)
-    with _open(source, limits) as container:
-        stream = _video_stream(container)
+    with open_video(source, limits) as container:
+        stream = video_stream(container)
         shown, faults = _shown(header, source, container, stream), []
         times, keys = _index(container, stream, limits, faults)
         unit = stream.time_base
@@ -81,8 +71,8 @@ def indexed(source, limits):
 def counted(source, limits):
     """Gives a `Video` whose frames are those that decode: a first pass counts them, a second one reads."""
     header = read_header(source, limits)
-    with _open(source, limits) as container:
-        stream, times, faults = _video_stream(container), [], []
+    with open_video(source, limits) as container:
+        stream, times, faults = video_stream(container), [], []
         for frame in decode_all(container, stream, faults):
             times.append(frame.time)
             check(limits, frames=len(times))
@@ -90,70 +80,11 @@ def counted(source, limits):
             raise Unusable("damaged or truncated: not one frame could be decoded")
         seconds = _seconds(times, stream.average_rate)
         check(limits, seconds=seconds[-1])
-    with _open(source, limits) as container:
-        stream = _video_stream(container)
+    with open_video(source, limits) as container:
+        stream = video_stream(container)
         shown = _shown(header, source, container, stream)
         read = functools.partial(_read_counted, container, stream)
         yield Video(seconds, shown(read), stream.codec.canonical_name, faults)
-
-
-def _open(source, limits):
-    """Returns the open container of a video whose decoder takes no more memory than the limit."""
-    # To open a file FFmpeg decodes some frames. Those of giants wait until it is known what they take.
-    most = limits.decoder_bytes // 60  # It is that of 4K with 10 bits.
-    with av.logging.Capture(True) as reports:
-        container = _open_within(source, limits, most)
-    stream = _video_stream(container)
-    # The decoder's own pictures are larger. The size of giants in which each frame is whole is not known yet.
-    needed = (stream.width + 128) * (stream.height + 128)
-    needed = limits.pixels if stream.codec.intra_only and not stream.width else needed
-    if needed > most:
-        container.close()
-        return _open_within(source, limits, needed)
-    for report in reports:
-        av.logging.log(*report)
-    return container
-
-
-def _open_within(source, limits, pixels):
-    """Returns an open container whose decoder refuses frames of more pixels."""
-    options = {"format_whitelist": _CONTAINERS} | decoder_options(pixels)
-    # The path is named as a file, so that FFmpeg takes no part of it for a protocol.
-    file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{os.fspath(source)}"
-    try:
-        with opening():
-            container = av.open(file, options=options, metadata_errors="replace")
-    except av.error.FFmpegError as error:
-        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            raise  # The file system's trouble says nothing of the file.
-        raise Unusable(f"not a video that FFmpeg can open: {error.strerror}") from error
-    try:
-        stream = _video_stream(container)
-        if stream is None:
-            kinds = sorted({stream.type for stream in container.streams} - {"video"})
-            kinds += ["attached pictures"] if container.streams.video else []
-            raise Unusable(f"no video stream, only {', '.join(kinds) or 'an empty container'}")
-        if stream.codec_context is None:
-            raise Unusable("its pictures are coded in a way that FFmpeg cannot decode")
-        check(limits, pixels=stream.width * stream.height, decoder_bytes=_decoder_bytes(stream))
-        stream.codec_context.options = decoder_options(pixels)
-        # Clips are decoded in parallel, so threads per video only add overhead.
-        stream.thread_type, stream.thread_count = "NONE", 1
-        # Without this flag a frame begins at a multiple of 32 pixels, wherever it is cropped.
-        stream.codec_context.flags |= av.codec.context.Flags.unaligned
-    except BaseException:
-        container.close()
-        raise
-    return container
-
-
-def _decoder_bytes(stream):
-    """Returns the most bytes that a decoder needs, see `Limits`."""
-    layout = stream.codec_context.format
-    frames = 2 if stream.codec.intra_only else _MOST_KEPT
-    # Beside the pixels, a decoder keeps how they moved.
-    of_frame = (layout.padded_bits_per_pixel if layout else 32) / 8 + 0.5
-    return round(stream.width * stream.height * (frames * of_frame + 3 * 3))
 
 
 def _shown(header, source, container, stream):
@@ -175,12 +106,6 @@ def _shown(header, source, container, stream):
         return read_shown
 
     return shown
-
-
-def _video_stream(container):
-    """Returns the first video stream, or None. A cover is an attached picture, and no video."""
-    streams = (stream for stream in container.streams.video if not stream.disposition & _NO_VIDEO)
-    return next(streams, None)
 
 
 def _seconds(times, rate):
@@ -214,7 +139,8 @@ def _index(container, stream, limits, faults):
             continue
         if packet.pts is None:
             raise IndexIsWrong
-        faults += ["a part of it is not whole"] * packet.is_corrupt
+        if packet.is_corrupt:
+            faults.append("a part of it is not whole")
         first = packet.pts if first is None else first
         # Frames that are shown before the first one stored depend on others that were cut off.
         if not packet.is_discard and packet.pts >= first:

@@ -79,9 +79,8 @@ def _packet(source, limits):
         packet.update(source)
         return packet
     status, most = os.stat(source), limits.bytes // 4
-    if not stat.S_ISREG(
-        status.st_mode
-    ):  # Opening a pipe waits for somebody who writes, and a device has no end.
+    # Opening a pipe waits for somebody who writes, and a device has no end.
+    if not stat.S_ISREG(status.st_mode):
         raise Unusable("not a file, but a folder, a device or a pipe")
     if status.st_size > most:
         raise Unusable(

@@ -120,11 +120,8 @@ def _examine(path, decoder, known):
         facts = decoder.inspect(path)
     except BadVideo as bad:
         if not bad.is_final:  # Without a digest the next check inspects the file again.
-            return (
-                path,
-                None,
-                _bad_check("", f"{bad.reason} (not the file's fault: checked anew next time)"),
-            )
+            reason = f"{bad.reason} (not the file's fault: checked anew next time)"
+            return path, None, _bad_check("", reason)
         return path, stamp, _bad_check(digest, bad.reason)
     fps = round(facts.fps, 6) if math.isfinite(facts.fps) else 0.0
     return path, stamp, Check(digest, facts.frames, fps, facts.width, facts.height, facts.codec, "ok")
