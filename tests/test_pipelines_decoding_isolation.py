@@ -51,15 +51,15 @@ child.serve(float(sys.argv[1]), int(sys.argv[2]))
 # A child that takes its time for each frame, and hangs after some.
 SLOWNESS = """
 import sys, time
-from pipelines.decoding import child, containers
+from pipelines.decoding import child, containers, frames
 pause, left = float(sys.argv[3]), int(sys.argv[4])
-def whole(frames, whole=containers._whole):
+def whole_frames(decoded, whole_frames=frames.whole_frames):
     global left
-    for frame in whole(frames):
+    for frame in whole_frames(decoded):
         left -= 1
         time.sleep(pause if left >= 0 else 60)
         yield frame
-containers._whole = whole
+containers.whole_frames = frames.whole_frames = whole_frames
 child.serve(float(sys.argv[1]), int(sys.argv[2]))
 """
 
