@@ -53,13 +53,13 @@ SLOWNESS = """
 import sys, time
 from pipelines.decoding import child, containers, frames
 pause, left = float(sys.argv[3]), int(sys.argv[4])
-def whole(decoded, whole=frames.whole_frames):
+def whole_frames(decoded, whole_frames=frames.whole_frames):
     global left
-    for frame in whole(decoded):
+    for frame in whole_frames(decoded):
         left -= 1
         time.sleep(pause if left >= 0 else 60)
         yield frame
-containers.whole_frames = frames.whole_frames = whole
+containers.whole_frames = frames.whole_frames = whole_frames
 child.serve(float(sys.argv[1]), int(sys.argv[2]))
 """
 

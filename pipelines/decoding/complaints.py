@@ -42,7 +42,7 @@ def complaints():
 
 
 @contextlib.contextmanager
-def opening():
+def while_opening():
     """Keeps from `complaints` what decoders report while a file is opened, when FFmpeg tries them all.
 
     The video's decoder reports it again when it decodes, and the sound's harms no picture.

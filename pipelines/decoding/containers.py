@@ -139,7 +139,8 @@ def _index(container, stream, limits, faults):
             continue
         if packet.pts is None:
             raise IndexIsWrong
-        faults += ["a part of it is not whole"] * packet.is_corrupt
+        if packet.is_corrupt:
+            faults.append("a part of it is not whole")
         first = packet.pts if first is None else first
         # Frames that are shown before the first one stored depend on others that were cut off.
         if not packet.is_discard and packet.pts >= first:

@@ -6,7 +6,7 @@ import os
 import av
 
 from pipelines.bad_video import Unusable
-from pipelines.decoding.complaints import opening
+from pipelines.decoding.complaints import while_opening
 from pipelines.decoding.limits import check, decoder_options
 
 # Only these are opened. A playlist, of which FFmpeg knows many kinds, could name any other file or server.
@@ -44,7 +44,7 @@ def _open_within(source, limits, pixels):
     # The path is named as a file, so that FFmpeg takes no part of it for a protocol.
     file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{os.fspath(source)}"
     try:
-        with opening():
+        with while_opening():
             container = av.open(file, options=options, metadata_errors="replace")
     except av.error.FFmpegError as error:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
