@@ -149,6 +149,15 @@ def test_processes_of_their_own_and_any_number_of_workers_give_the_same_bytes(
     assert contents(tmp_path) == contents(undisturbed)
 
 
+def test_processes_have_the_time_of_the_flag(manifest, tmp_path, capsys):
+    hurried = flags(manifest, tmp_path, "--decode_isolation=process", "--timeout_seconds=0.001")
+    assert command.main(hurried) == 1
+    assert "not one video could be read" in capsys.readouterr().err
+    assert "more than 0.001 seconds" in (tmp_path / "index.jsonl").read_text()
+    assert command.main(flags(manifest, tmp_path, "--timeout_seconds=0")) == 1
+    assert "Expected --timeout_seconds in [0.001, " in capsys.readouterr().err
+
+
 def test_what_is_finished_is_not_done_again(manifest, undisturbed, monkeypatch, capsys):
     before = {entry.name: entry.stat().st_mtime_ns for entry in undisturbed.iterdir()}
     monkeypatch.setattr(isolation, "decode_frames", None)
