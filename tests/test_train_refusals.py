@@ -32,7 +32,7 @@ def followed(arguments, wrong, message):
     given = re.findall(r"--\w+(?:=(?:'[^']*'|[^\s,;]*(?:,[^\s,;]+)*))?|\"--[^\"]*\"|'--[^']*'", remedy)
     if "leaving out" in remedy:
         return [argument for argument in arguments if argument != shlex.split(given[0])[0]]
-    mended = shlex.split(given[0])
+    mended = shlex.split(given[0].rstrip("."))
     assert mended, message
     name = mended[0].partition("=")[0]
     kept = [a for a in arguments if a != wrong and (a.partition("=")[0] != name or name == "--block")]
@@ -243,3 +243,19 @@ def test_the_nearest_name():
         ("", None),
     ):
         assert nearest(name, names) == found
+
+
+@pytest.mark.parametrize(
+    ("wrong", "remedy"),
+    [
+        ("--depth=18 --blocks= --groups=32", "--depth=50"),
+        ("--depth=18 --blocks= --temporal=i3d_3x1x1", "--temporal='i3d_3x3x3'"),
+        ("--temporal=c2d --blocks= --clip_frames=1", "--topology='torchvision'"),
+        ("--temporal=c2d --clip_frames=1", "--topology='torchvision'"),
+    ],
+)
+def test_a_backbone_that_does_not_exist_is_refused_before_the_data_is_opened(wrong, remedy):
+    arguments = [*RUN, *wrong.split()]
+    message = said(*arguments)
+    assert message.startswith("VideoResNet: Expected ") and f"Try: {remedy}" in message
+    assert said(*followed(arguments, None, message)).startswith(ACCEPTED)
