@@ -75,7 +75,7 @@ def checked_topology(builder, topology, input_shape, images):
     if not images and (input_shape[0] or least) < least:
         raise ValueError(
             f"{builder}: Expected at least {least} frames for {topology}. "
-            f"Received input_shape={tuple(input_shape)}. Try: topology='torchvision', which joins none."
+            f"Received {input_shape[0]}. Try: topology='torchvision', which joins none."
         )
     return topology
 

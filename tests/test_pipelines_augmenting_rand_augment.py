@@ -167,3 +167,9 @@ def test_solarize_inverts_from_the_threshold_on():
         (256, clip[0, 0, :, 0]),
     ):
         assert rand_augment.solarize(clip, threshold).numpy()[0, 0, :, 0].tolist() == list(expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1, 3), (2, 2, 5, 3), (2, 5, 1, 3)])
+def test_a_clip_that_is_all_border_is_not_sharpened(shape):
+    clip = tf.constant(np.arange(np.prod(shape), dtype=np.uint8).reshape(shape))
+    np.testing.assert_array_equal(rand_augment.adjust_sharpness(clip, 1.9), clip)

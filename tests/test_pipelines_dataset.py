@@ -403,7 +403,9 @@ def test_a_single_video_is_enough():
     )
 
 
-def views(manifest, decode, num_clips=2, num_crops=3, batch_size=5, account=None, clip_format=PLAIN):
+def views(
+    manifest, decode, num_clips=2, num_crops=3, batch_size=5, account=None, clip_format=PLAIN, fill=False
+):
     account = Account(manifest) if account is None else account
     return evaluation_views(
         VideoFiles(manifest, decode),
@@ -413,6 +415,7 @@ def views(manifest, decode, num_clips=2, num_crops=3, batch_size=5, account=None
         crops=num_crops,
         batch_size=batch_size,
         account=account,
+        fill=fill,
     )
 
 
@@ -438,6 +441,18 @@ def test_views_follow_the_manifest_with_clips_outermost():
 def test_the_number_of_batches_is_known_and_true(num_clips, num_crops, batch_size, count):
     data = views(telling_manifest(5), telling_decoder(side=16), num_clips, num_crops, batch_size)
     assert data.cardinality() == len(collect(data)) == count
+
+
+@pytest.mark.parametrize("labels", [(Label(1),), (Label(1), Label(3))])
+def test_blank_views_fill_up_the_last_batch_and_weigh_nothing(labels):
+    manifest = Manifest(tuple(Video(f"{n}.mp4", labels) for n in range(3)), tuple("abcde"))
+    plain, filled = (collect(views(manifest, telling_decoder(side=16), fill=fill)) for fill in (False, True))
+    assert [len(batch[2]) for batch in filled] == [5, 5, 5, 5] and len(plain[-1][2]) == 3
+    for before, after in zip(plain[-1], filled[-1], strict=True):
+        np.testing.assert_array_equal(after[:3], before)
+    assert filled[-1][2].tolist() == [1, 1, 1, 0, 0] and not filled[-1][1][3:].any()
+    even = collect(views(manifest, telling_decoder(side=16), batch_size=6, fill=True))
+    assert [batch[2].tolist() for batch in even] == [[1.0] * 6] * 3
 
 
 def test_views_of_a_bad_video_weigh_nothing_and_keep_its_place():

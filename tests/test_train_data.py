@@ -1,6 +1,8 @@
 """A run's data: every kind of split, every augmentation, and the same clips wherever they come from."""
 
 import dataclasses
+import itertools
+import random
 
 import keras
 import numpy as np
@@ -228,3 +230,61 @@ def test_a_run_from_records_with_all_augmentations(prepared, tmp_path):
     fingerprint = read_manifest(prepared / "all.jsonl", "val").fingerprint()
     assert f"val: 8 of 8 videos used, 0 never read, 0 skipped; manifest {fingerprint[:12]}" in process.stdout
     assert keras.saving.load_model(tmp_path / "run" / "model.keras").output_shape == (None, 8)
+
+
+# Options that may meet; those of a pair are of different flags.
+OPTIONS = [
+    {"repeats": 2},
+    {"mixup": 0.5},
+    {"cutmix": 1.0},
+    {"flip": True},
+    {"fps": 5.0},
+    {"fps": 0.2},
+    {"sampling": "dense", "window_frames": 4},
+    {"sampling": "dense", "window_frames": 128, "short_videos": "hold"},
+    {"short_side": 0},
+    {"short_side": 200},
+    {"crop_method": "scale_jitter", "jitter_sides": (36, 48)},
+    {"crop_method": "random_resized"},
+    {"crop_scales": (1.0, 0.01)},
+    {"rand_augment_layers": 2, "rand_augment_magnitude": 30},
+    {"colour_jitter": 1.0},
+    {"erasing": 1.0},
+    {"clip_frames": 1},
+    {"clip_frames": 16, "window_frames": 16},
+    {"crop": 1, "test_size": 1},
+    {"batch_size": 16},
+    {"test_clips": 3, "test_crops": 1},
+    {"test_crops": 3, "test_size": 64},
+    {"train_annotations": "records"},
+    {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)},
+]
+PAIRS = [(one, other) for one, other in itertools.combinations(OPTIONS, 2) if not {*one} & {*other}]
+PAIRS = random.Random(1).sample(PAIRS, 60)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [pytest.param(*pair, marks=pytest.mark.long if n >= 8 else ()) for n, pair in enumerate(PAIRS)],
+    ids=str,
+)
+def test_options_in_pairs(prepared, one, other):
+    splits = {"train_annotations": "all.jsonl#train", "val_annotations": "all.jsonl#val"}
+    run = config(prepared, **splits | {"test_clips": 1, "test_crops": 1} | one | other)
+    if run.train_annotations == "records" and run.fps:
+        with pytest.raises(ValueError, match="Expected --fps=0, with which the records"):
+            data.open_data(run)
+        return
+    opened = data.open_data(run)
+    made = list(opened.batches)
+    assert len(made) == opened.schedule.steps > 0
+    for clips, labels in made:
+        assert clips.shape == (run.batch_size, run.clip_frames, run.crop, run.crop, 3)
+        assert np.isfinite(clips).all() and np.std(clips) > 0
+        assert labels.shape == ((run.batch_size, 8) if data.mixes(run) else (run.batch_size,))
+        np.testing.assert_allclose(np.sum(labels, -1) if data.mixes(run) else 1, 1, rtol=1e-5)
+    views = list(data.evaluation_clips(run, opened.val, opened.accounts["val"], devices=3))
+    assert sum(float(np.sum(weights)) for _, _, weights in views) == 8 * run.test_clips * run.test_crops
+    assert all(len(clips) % 3 == 0 and np.isfinite(clips).all() for clips, _, _ in views)
+    assert not any(map(len, opened.accounts.values()))  # No video became a bad one.
+    opened.close()

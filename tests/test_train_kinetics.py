@@ -122,7 +122,7 @@ def test_a_diverging_run_says_so_and_writes_no_model(finished_run, tmp_path):
     process = small_run.train(finished_run.data, tmp_path / "run", learning_rate=1e30, clip_norm=1e30)
     assert process.returncode == 1
     assert re.search(
-        r"^error: Expected finite losses and weights. Received loss nan.*Try: a --learning_rate below",
+        r"^error: Expected finite losses and weights. Received loss nan.*Try: --learning_rate=1e.29, in",
         process.stderr,
         re.M,
     )

@@ -32,7 +32,7 @@ def followed(arguments, wrong, message):
     given = re.findall(r"--\w+(?:=(?:'[^']*'|[^\s,;]*(?:,[^\s,;]+)*))?|\"--[^\"]*\"|'--[^']*'", remedy)
     if "leaving out" in remedy:
         return [argument for argument in arguments if argument != shlex.split(given[0])[0]]
-    mended = shlex.split(given[0])
+    mended = shlex.split(given[0].rstrip("."))
     assert mended, message
     name = mended[0].partition("=")[0]
     kept = [a for a in arguments if a != wrong and (a.partition("=")[0] != name or name == "--block")]
@@ -199,12 +199,12 @@ def test_a_batch_that_is_too_large_for_the_videos(folder, monkeypatch):
     assert opened(folder, monkeypatch, batch_size=remedy) == "accepted"
 
 
-@pytest.mark.parametrize("name", ["videos", "videos/train", "videos/train/"])
+@pytest.mark.parametrize(
+    "name", ["videos", "videos/train", "videos/train/", "videos/train/left", "videos/train/left/0.mp4"]
+)
 def test_a_folder_in_the_place_of_a_manifest(folder, monkeypatch, name):
     message = opened(folder, monkeypatch, train_annotations=name)
-    words = re.search(
-        r"a folder with folders in it\. Try: python -m pipelines.manifest (.*), and (\S+) in its", message
-    )
+    words = re.search(r"where videos are\. Try: python -m pipelines.manifest (.*), and (\S+) in its", message)
     assert command.main(shlex.split(words[1])) == 0
     assert words[2] == "videos.jsonl#train"
     assert {video.split for video in read_manifest(folder / "videos.jsonl").videos} == {"train", "val"}
@@ -216,6 +216,14 @@ def test_a_folder_in_the_place_of_a_manifest(folder, monkeypatch, name):
 def test_a_split_that_the_manifest_lacks(folder, monkeypatch):
     message = opened(folder, monkeypatch, val_annotations="all.jsonl#validation")
     assert "Received 'train', 'val'. Try: split 'train' or 'val'" in message
+
+
+def test_a_manifest_that_is_not_there(folder, monkeypatch):
+    message = opened(folder, monkeypatch, train_annotations="al.jsonl#train")
+    assert "no such file. Try: all.jsonl#train" in message
+    assert opened(folder, monkeypatch, train_annotations="all.jsonl#train") == "accepted"
+    message = opened(folder, monkeypatch, train_annotations="nothing.csv")
+    assert "Try: python -m pipelines.manifest import" in message
 
 
 def test_training_and_validation_on_the_same_rows(folder, monkeypatch):
@@ -243,3 +251,19 @@ def test_the_nearest_name():
         ("", None),
     ):
         assert nearest(name, names) == found
+
+
+@pytest.mark.parametrize(
+    ("wrong", "remedy"),
+    [
+        ("--depth=18 --blocks= --groups=32", "--depth=50"),
+        ("--depth=18 --blocks= --temporal=i3d_3x1x1", "--temporal='i3d_3x3x3'"),
+        ("--temporal=c2d --blocks= --clip_frames=1", "--topology='torchvision'"),
+        ("--temporal=c2d --clip_frames=1", "--topology='torchvision'"),
+    ],
+)
+def test_a_backbone_that_does_not_exist_is_refused_before_the_data_is_opened(wrong, remedy):
+    arguments = [*RUN, *wrong.split()]
+    message = said(*arguments)
+    assert message.startswith("VideoResNet: Expected ") and f"Try: {remedy}" in message
+    assert said(*followed(arguments, None, message)).startswith(ACCEPTED)

@@ -22,6 +22,7 @@ from pipelines.manifest.annotations.folders import import_command
 from pipelines.order import Schedule
 from pipelines.records.source import is_records, open_records
 from pipelines.video_files import VideoFiles
+from train.fields import nearest
 
 _logger = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def open_split(config, annotations, decode=decode_frames, classes=None):
     path = os.path.join(config.data_dir, file)
     if command := import_command(path):
         raise ValueError(
-            f"Expected a manifest, records or a CSV. Received {annotations!r}, a folder with folders in it. "
+            f"Expected a manifest, records or a CSV. Received {annotations!r}, where videos are. "
             f"Try: {command[0]}, and {os.path.relpath(command[1], config.data_dir)} in its place"
         )
     if is_records(path):
@@ -130,9 +131,19 @@ def open_split(config, annotations, decode=decode_frames, classes=None):
     elif is_manifest(path):
         source = VideoFiles(read_manifest(path, name or None), decode, config.fps)
     else:
+        if os.path.isdir(config.data_dir) and not os.path.isfile(path):
+            raise _no_such_file(path, name)
         return VideoFiles(read_kinetics(config.data_dir, annotations, classes), decode, config.fps)
     _check_split(source, path, config, classes)
     return source
+
+
+def _no_such_file(path, name):
+    folder = os.path.dirname(path)
+    found = nearest(os.path.basename(path), os.listdir(folder) if os.path.isdir(folder) else ())
+    remedy = f"{found}{'#' * bool(name)}{name}" if found else "python -m pipelines.manifest import"
+    expected = f"a manifest, records or a CSV at {path!r}"
+    return FileNotFoundError(f"Expected {expected}. Received no such file. Try: {remedy}")
 
 
 def _check_split(source, path, config, classes):

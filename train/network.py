@@ -1,26 +1,16 @@
 """The network of a configuration, and its attention blocks, which are described in text."""
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import inspect
-import math
 import re
 
 import keras
 
-from keras_nonlocal import (
-    AttentionChain,
-    BilinearAttentionTransform,
-    CompactGeneralizedNonLocal,
-    ConvBlockAttention,
-    GlobalContext,
-    ImageResNet,
-    NonLocal,
-    RegionNonLocal,
-    SqueezeExcite,
-    VideoResNet,
-)
+import keras_nonlocal
+from keras_nonlocal import ImageResNet, VideoResNet
 from keras_nonlocal.architecture import (
     DEPTHS,
     PLACEMENTS,
@@ -30,55 +20,55 @@ from keras_nonlocal.architecture import (
     placement,
     stage_maps,
 )
-from keras_nonlocal.resnet_arguments import block_makers
+from keras_nonlocal.resnet_arguments import block_makers, check_branches, checked_topology
 from keras_nonlocal.weights import lasting
 from train.fields import in_flags, nearest, quoted
 from train.origin import NetworkError, check_origin
 
-BLOCKS = {
-    "NonLocal": NonLocal,
-    "RegionNonLocal": RegionNonLocal,
-    "CompactGeneralizedNonLocal": CompactGeneralizedNonLocal,
-    # As in the released video code: it takes the maps of 224 pixels in training and of 256 in tests.
-    "BilinearAttentionTransform": functools.partial(
-        BilinearAttentionTransform, normalization="softmax", matrix_size="fitted"
-    ),
-    "SqueezeExcite": SqueezeExcite,
-    "AttentionChain": AttentionChain,
-    "GlobalContext": GlobalContext,
-    "ConvBlockAttention": ConvBlockAttention,
-}
+_NAMES = (
+    "NonLocal RegionNonLocal CompactGeneralizedNonLocal BilinearAttentionTransform SqueezeExcite "
+    "AttentionChain GlobalContext ConvBlockAttention"
+)
+BLOCKS = {name: getattr(keras_nonlocal, name) for name in _NAMES.split()}
+# As in the released video code: it takes the maps of 224 pixels in training and of 256 in tests.
+BLOCKS["BilinearAttentionTransform"] = functools.partial(
+    keras_nonlocal.BilinearAttentionTransform, normalization="softmax", matrix_size="fitted"
+)
 
 _PLACE = re.compile(r"(res[2-5])_(0|[1-9]\d*)")
 _TARGET = re.compile(r"res[2-5](_(0|[1-9]\d*))?")
 _DESCRIPTION = re.compile(r"(?:(\w+)\s*=)?\s*(.*)", re.DOTALL)
+_WRONG = (SyntaxError, TypeError, ValueError)  # What a description raises that is no block's.
 
 
 def check_network(config):
     """Builds each block for each map that it will meet, so that a wrong one ends the run before it begins.
 
     Raises:
-        NetworkError: --block and --blocks describe no blocks, or a block refuses its arguments or a map.
+        NetworkError: --block and --blocks describe no blocks, a block refuses its arguments or a map, or
+            the backbone does not exist.
     """
-    depth = DEPTHS[config.depth]
-    topology = TOPOLOGIES[config.topology or TEMPORAL_KINDS[config.temporal].topology]
+    depth, kind = DEPTHS[config.depth], TEMPORAL_KINDS[config.temporal]
+    topology = TOPOLOGIES[config.topology or kind.topology]
+    try:
+        check_branches("VideoResNet", depth, kind, config.groups, config.group_width)
+        checked_topology("VideoResNet", topology, (config.clip_frames, None, None, 3), images=False)
+    except ValueError as error:
+        raise _network_error(error, config) from None
     makers = _makers(config)
-    for name in ("crop", "test_size"):
+    for name, most in (("crop", config.short_side or 512), ("test_size", 512)):
         side = getattr(config, name)
-        error = _refused(makers, depth, topology, config.clip_frames, side)
-        if error:
-            most = config.short_side or math.inf if name == "crop" else math.inf
-            sides = [other for other in range(32, 513, 32) if other <= most]
-            sides.sort(key=lambda other: abs(other - side))
-            fits = (x for x in sides if not _refused(makers, depth, topology, config.clip_frames, x))
+        if error := _refused(makers, depth, topology, config.clip_frames, side=side):
+            sides = sorted(range(32, most + 1, 32), key=lambda other: abs(other - side))
+            fits = (x for x in sides if not _refused(makers, depth, topology, config.clip_frames, side=x))
             text, _, remedy = str(error).rpartition(" Try: ")
             remedy = f"--{name}={found}" if (found := next(fits, None)) else remedy
             raise NetworkError(f"--block refuses the map of --{name}={side}: {text} Try: {remedy}")
 
 
-def _refused(makers, depth, topology, frames, side):
+def _refused(makers, *shape, side):
     """Returns the error with which a block refuses its map for clips of a side, or None."""
-    maps = stage_maps(depth, topology, frames, side, side)
+    maps = stage_maps(*shape, side, side)
     for stage, indices in makers.items():
         for make in set(indices.values()):
             try:
@@ -108,10 +98,14 @@ def build_network(config, num_classes, images=False):
             return ImageResNet(input_shape=(None, None, 3), **arguments)
         return VideoResNet(input_shape=(config.clip_frames, None, None, 3), **arguments)
     except (ValueError, OSError) as error:
-        text = str(error).replace("`weights`", "`weights` (--weights)")
-        if text.startswith(("VideoResNet: ", "ImageResNet: ")):  # A block speaks of arguments of its own.
-            text = in_flags(text, [field.name for field in dataclasses.fields(config)])
-        raise NetworkError(text) from error
+        raise _network_error(error, config) from error
+
+
+def _network_error(error, config):
+    text = str(error).replace("`weights`", "`weights` (--weights)")
+    if text.startswith(("VideoResNet: ", "ImageResNet: ")):  # A block speaks of arguments of its own.
+        text = in_flags(text, [field.name for field in dataclasses.fields(config)])
+    return NetworkError(text.removesuffix("."))
 
 
 def network_fields(config):
@@ -237,17 +231,16 @@ def _described(text, depth):
     target, block = _DESCRIPTION.fullmatch(text.strip()).groups()
     try:
         return _tried(target, block)
-    except (SyntaxError, TypeError, ValueError) as error:
-        try:
-            remedy = _respelt(target, block, depth)
-            _tried(*_DESCRIPTION.fullmatch(remedy).groups())
-            remedy = quoted(f"--block={remedy}")
-        except (SyntaxError, TypeError, ValueError):
-            remedy = f"another in view of this: {error}"
-        raise ValueError(
-            "Expected a block such as NonLocal or res4=RegionNonLocal(kernel_size=(3, 3, 3)), one of "
-            f"{', '.join(BLOCKS)}. Received {text!r}. Try: {remedy}"
-        ) from None
+    except _WRONG as error:
+        remedy = f"another in view of this: {error}"
+    with contextlib.suppress(*_WRONG):
+        respelt = _respelt(target, block, depth)
+        _tried(*_DESCRIPTION.fullmatch(respelt).groups())
+        remedy = quoted(f"--block={respelt}")
+    raise ValueError(
+        "Expected a block such as NonLocal or res4=RegionNonLocal(kernel_size=(3, 3, 3)), one of "
+        f"{', '.join(BLOCKS)}. Received {text!r}. Try: {remedy}"
+    )
 
 
 def _tried(target, block):

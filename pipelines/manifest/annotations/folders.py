@@ -64,27 +64,35 @@ def read_folders(data_dir, split="", classes=None, keep_bad=False):
 
 
 def import_command(path):
-    """Returns how a folder of folders becomes a manifest, for a program that was given the folder instead.
+    """Returns how a folder of videos becomes a manifest, for a program that was given the folder instead.
+
+    Args:
+        path: A data set's folder, or one that is in it: that of a split or of a class, or a video.
 
     Returns:
-        The command, and the manifest with `#SPLIT` if there are splits; None for what has no folders in it.
+        The command, and the manifest with `#SPLIT` if there are splits; None for what is no such path.
     """
-    root, split = os.path.split(os.path.normpath(path))
+    path = os.path.normpath(path)
+    if os.path.isfile(path) and is_media(path):
+        path = os.path.dirname(path) or "."
+    if not _entries(path, is_folder=True):  # It can be a class.
+        if not any(map(is_media, _entries(path, is_folder=False))):
+            return None
+        path = os.path.dirname(path) or "."
+    root, split = os.path.split(path)
     if split not in _SPLITS:
-        root, split = path, next((name for name in _folders(path) if name in _SPLITS), "")
-    if not _folders(path):
-        return None
-    name = os.path.normpath(root or ".")
-    output = f"{'videos' if name == '.' else name}.jsonl"
-    splits = [name for name in _folders(root or ".") if split and name in _SPLITS]
-    flags = ["--format=folders", f"--data_dir={root or '.'}", *(f"--split={name}" for name in splits)]
+        root, split = path, next((name for name in _entries(path, is_folder=True) if name in _SPLITS), "")
+    root = root or "."
+    output = "videos.jsonl" if root == "." else f"{root}.jsonl"
+    splits = [name for name in _entries(root, is_folder=True) if split and name in _SPLITS]
+    flags = ["--format=folders", f"--data_dir={root}", *(f"--split={name}" for name in splits)]
     command = shlex.join(["python", "-m", "pipelines.manifest", "import", *flags, f"--output={output}"])
     return command, f"{output}#{split}" if split else output
 
 
-def _folders(path):
+def _entries(path, is_folder):
     try:
-        return sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
+        return sorted(entry.name for entry in os.scandir(path) if entry.is_dir() == is_folder)
     except OSError:
         return []
 
