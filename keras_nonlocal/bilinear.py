@@ -10,6 +10,7 @@ import math
 import keras
 from keras import ops
 
+from keras_nonlocal.positions import shape_of
 from keras_nonlocal.precision import at_least_float32
 
 
@@ -28,7 +29,7 @@ def matrix_side(size, matrix_size, height):
 
 def block_maxima(x, blocks):
     """Returns the maximum of each of `blocks` stretches of the second axis: [N, L, k] -> [N, blocks, k]."""
-    batch, length, groups = ops.shape(x)
+    batch, length, groups = shape_of(x)
     return ops.max(ops.reshape(x, (batch, blocks, length // blocks, groups)), axis=2)  # [N, blocks, k]
 
 
@@ -37,7 +38,7 @@ def block_means(x, blocks):
 
     Shapes: [B, T, H, W, k] -> [B, blocks, k]. The sums are float32 under every policy.
     """
-    batch, frames, height, width, groups = ops.shape(x)
+    batch, frames, height, width, groups = shape_of(x)
     y = ops.reshape(x, (batch, blocks, (frames // blocks) * height * width, groups))
     return ops.cast(ops.mean(at_least_float32(y), axis=2), x.dtype)  # [B, blocks, k]
 
@@ -102,7 +103,7 @@ def apply_matrices(x, p=None, q=None, t=None):
         return x
     # Both kinds of groups consist of these, so one transposition in and one out serve all products.
     groups = math.lcm(1 if p is None else p.shape[2], 1 if t is None else t.shape[1])
-    batch, frames, height, width, channels = ops.shape(x)
+    batch, frames, height, width, channels = shape_of(x)
     share = channels // groups
     y = ops.reshape(x, (batch, frames * height * width, groups, share))
     y = ops.transpose(y, (0, 2, 1, 3))  # [B, G, T*H*W, d/G]
@@ -131,9 +132,11 @@ def _per_group(matrices, groups, dtype):
 
 def shrink(x, side):
     """Returns the means of side x side blocks of every frame: [B, T, H, W, d] -> [B, T, side, side, d]."""
-    batch, frames, height, width, channels = ops.shape(x)
-    y = ops.reshape(x, (batch, frames, side, height // side, side, width // side, channels))
-    return ops.cast(ops.mean(at_least_float32(y), axis=(3, 5)), x.dtype)  # [B, T, side, side, d]
+    batch, frames, height, width, channels = shape_of(x)
+    # LiteRT takes means of at most five axes.
+    y = ops.reshape(x, (batch * frames * side, height // side, side, width // side, channels))
+    y = ops.cast(ops.mean(at_least_float32(y), axis=(1, 3)), x.dtype)  # [B*T*side, side, d]
+    return ops.reshape(y, (batch, frames, side, side, channels))
 
 
 def enlarge(x, height, width):
@@ -148,7 +151,7 @@ def enlarge(x, height, width):
     >>> np.asarray(enlarge(x, 1, 4)).ravel().tolist()
     [0.0, 1.0, 3.0, 4.0]
     """
-    batch, frames, rows, columns, channels = ops.shape(x)
+    batch, frames, rows, columns, channels = shape_of(x)
     y = ops.reshape(x, (batch * frames, rows, columns * channels))
     y = ops.matmul(_interpolation(height, rows, x.dtype), y)  # [B*T, H, w*d]
     y = ops.reshape(y, (batch * frames, height, columns, channels))

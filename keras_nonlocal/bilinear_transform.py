@@ -20,7 +20,7 @@ from keras_nonlocal.bilinear import (
     place_windows,
     shrink,
 )
-from keras_nonlocal.positions import check_map, check_multiples
+from keras_nonlocal.positions import check_map, check_multiples, shape_of
 from keras_nonlocal.precision import at_least_float32
 from keras_nonlocal.projection import projection
 
@@ -246,7 +246,7 @@ class BilinearAttentionTransform(keras.layers.Layer):
 
     def _spatial_logits(self, maker, profiles, side):
         """Returns the logits of P or Q [B, T, k, side, side] from the profiles [B, T, L, k] of all frames."""
-        batch, frames, length, context_width = ops.shape(profiles)
+        batch, frames, length, context_width = shape_of(profiles)
         pooled = ops.reshape(profiles, (batch * frames, length, context_width))
         windows = maker(block_maxima(pooled, side))  # [B*T, O, s*s*k]
         size, groups = maker.kernel_size[0], self.spatial_groups

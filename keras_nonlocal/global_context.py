@@ -100,9 +100,12 @@ class GlobalContext(keras.layers.Layer):
     def _context(self, x):
         """Returns the mean of all positions, weighted by the mask: [B, ..., C] -> [B, 1, C], in float32."""
         x = at_least_float32(flatten_positions(x))  # [B, N, C]
-        # The half-precision logits of self.mask(x) would be off by 0.5 where they are near 1000.
-        kernel, bias = at_least_float32(self.mask.kernel), at_least_float32(self.mask.bias)
-        logits = ops.matmul(x, kernel) + bias  # [B, N, 1]
+        if self.mask.quantization_mode:  # A quantized kernel is no matrix of floats.
+            logits = at_least_float32(self.mask(x))  # [B, N, 1]
+        else:
+            # The half-precision logits of self.mask(x) would be off by 0.5 where they are near 1000.
+            kernel, bias = at_least_float32(self.mask.kernel), at_least_float32(self.mask.bias)
+            logits = ops.matmul(x, kernel) + bias  # [B, N, 1]
         weights = ops.softmax(ops.transpose(logits, (0, 2, 1)), axis=-1)  # [B, 1, N]
         return ops.matmul(weights, x)  # [B, 1, C]
 

@@ -221,4 +221,6 @@ class NonLocal(keras.layers.Layer):
 
 def _folded(x, embedding, weight):
     """Returns weight . embedding(x) without computing embedding(x): O(N C) products, not O(N C d)."""
+    if embedding.quantization_mode:  # A quantized kernel is no matrix of floats.
+        return ops.matmul(embedding(x), weight)
     return ops.matmul(x, ops.matmul(embedding.kernel, weight)) + ops.matmul(embedding.bias[None], weight)

@@ -96,14 +96,26 @@ def restore_positions(y, like):
     return ops.reshape(y, (*ops.shape(like)[:-1], y.shape[-1]))  # [B, ..., D]
 
 
+def shape_of(x):
+    """Returns the shape of x, ints where it is known, to reshape x itself to; tests of ONNX files need it.
+
+    If tf2onnx reads two unknown sides off x, it writes them as "the same as the input's". It also drops a
+    reshape that comes just before, and then the input is another one. Sides of an empty slice, which costs
+    nothing, it leaves alone.
+    """
+    if None not in x.shape[1:]:
+        return ops.shape(x)
+    return (ops.shape(x)[0], *ops.shape(x[:0])[1:])
+
+
 def fold_frames(x):
     """Folds the frames into the batch: [B, T, H, W, C] -> [B*T, H, W, C]."""
-    return ops.reshape(x, (-1, *ops.shape(x)[2:]))  # [B*T, H, W, C]
+    return ops.reshape(x, (-1, *shape_of(x)[2:]))  # [B*T, H, W, C]
 
 
 def unfold_frames(y, frames):
     """Undoes `fold_frames`: [B*T, H, W, C] -> [B, T, H, W, C] with T = `frames`."""
-    return ops.reshape(y, (-1, frames, *ops.shape(y)[1:]))  # [B, T, H, W, C]
+    return ops.reshape(y, (-1, frames, *shape_of(y)[1:]))  # [B, T, H, W, C]
 
 
 def flatten_reach(x, reach="spacetime", frames=None):
@@ -116,7 +128,7 @@ def flatten_reach(x, reach="spacetime", frames=None):
         x = ops.transpose(x, (0, 2, 3, 1, 4))  # [B, H, W, T, C]
         return ops.reshape(x, (-1, frames or ops.shape(x)[3], x.shape[-1]))  # [B*H*W*T/frames, frames, C]
     if len(x.shape) == 5 and (reach == "space" or frames):
-        batch, length, height, width, channels = ops.shape(x)
+        batch, length, height, width, channels = shape_of(x)
         frames = 1 if reach == "space" else frames
         return ops.reshape(x, (batch * (length // frames), frames * height * width, channels))
     return flatten_positions(x)
@@ -148,10 +160,11 @@ def pool(x, window, pool_images):
     if window[1:] != (1, 1):
         x = unfold_frames(pool_images(fold_frames(x), window[1:]), ops.shape(x)[1])  # [B, T, H', W', C]
     if window[0] != 1:
-        batch, frames, height, width, channels = ops.shape(x)
+        batch, frames, height, width, channels = shape_of(x)
         rows = ops.reshape(x, (batch, frames, height * width, channels))  # [B, T, H'*W', C]
         rows = pool_images(rows, (window[0], 1))  # [B, T', H'*W', C]
-        x = ops.reshape(rows, (batch, -1, height, width, channels))  # [B, T', H', W', C]
+        frames = shape_of(rows)[1]
+        x = ops.reshape(rows, (batch, frames, height, width, channels))  # [B, T', H', W', C]
     return x
 
 
