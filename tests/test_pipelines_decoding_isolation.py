@@ -243,7 +243,7 @@ def test_what_is_printed_does_not_get_between_the_answers(mischief, video, tmp_p
 
 
 def test_the_memory_of_a_process_is_limited(video):
-    giant = ramp_videos.image(0, height=5700, width=5700)
+    giant = ramp_videos.image(0, height=5400, width=5400)
     with IsolatedDecoder(workers=1, memory_bytes=3 * 2**27) as decoder:
         with pytest.raises(BadVideo, match="more memory than there is") as raised:
             decoder(giant, [0])

@@ -10,7 +10,7 @@ class Limits:
     """The sizes above which a video is refused, so that no file takes much memory, whatever it claims.
 
     Attributes:
-        pixels: Most pixels of a frame, as it is stored. The default is that of 8K, 7680 x 4320.
+        pixels: Most pixels of a frame, as it is stored.
         frames: Most frames of a file.
         seconds: Most seconds from the first frame to the last.
         bytes: Most bytes of the frames of a clip; an image's file may take a fourth of it.
@@ -18,7 +18,7 @@ class Limits:
             copies of one as RGB. The default is that of 4K with 10 bits; mostly no tenth of it is used.
     """
 
-    pixels: int = 2**25
+    pixels: int = 30_000_000
     frames: int = 500_000
     seconds: float = 4 * 3600
     bytes: int = 400_000_000
