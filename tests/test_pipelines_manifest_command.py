@@ -240,3 +240,19 @@ def test_what_is_misspelt_is_told_with_the_nearest_name(program, arguments, word
     with pytest.raises(SystemExit):
         program(arguments)
     assert words in capsys.readouterr().err
+
+
+def test_an_import_says_what_its_flags_could_be(tmp_path, capsys):
+    (tmp_path / "videos" / "train" / "a").mkdir(parents=True)
+    ramp_videos.write(tmp_path / "videos" / "train" / "a" / "0.mp4", 5)
+    arguments = ["import", "--format=folders", f"--data_dir={tmp_path / 'videos'}"]
+    for added, words in (
+        (["--split=trian", f"--output={tmp_path / 'm.jsonl'}"], "Try: --split=train"),
+        (["--split=train", f"--output={tmp_path / 'm.txt'}"], f"Try: --output={tmp_path / 'm.jsonl'}"),
+    ):
+        assert main([*arguments, *added]) == 1
+        assert capsys.readouterr().err.strip().endswith(words)
+    output = tmp_path / "new" / "m.jsonl"
+    assert main([*arguments, "--split=train", f"--output={output}"]) == 0
+    assert main(["summary", f"--manifest={output}#train"]) == 1
+    assert f"Try: '{output}'" in capsys.readouterr().err

@@ -231,6 +231,10 @@ def test_other_settings_in_the_same_directory_are_refused(
     assert command.main(flags(manifest, output, *other)) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert re.match(rf"error: Expected the manifest and the settings .* others: {named} differ. Try: ", said)
+    remedy = re.fullmatch(r".* Try: (--\w+=\S+), or another --output", said)
+    assert bool(remedy) == (named in ("fps", "short_side", "quality"))
+    if remedy and finished:
+        assert command.main(flags(manifest, output, *other, remedy[1])) == 0
     assert contents(output) == before
 
 

@@ -136,6 +136,13 @@ def _run_import(options):
             f"Expected an --output that does not exist. Received {options.output}. "
             "Try: another name, or remove the file and what is known of its videos."
         )
+    stem, suffix = os.path.splitext(options.output)
+    if suffix not in (".jsonl", ".csv"):
+        raise ValueError(
+            f"Expected an --output that ends in .jsonl or .csv. Received {options.output}. "
+            f"Try: --output={stem}.jsonl"
+        )
+    os.makedirs(os.path.dirname(options.output) or ".", exist_ok=True)
     form = FORMATS[options.format]
     manifest = _read_splits(form, {name: getattr(options, name) for name in form.flags})
     unusable = without_bad(manifest, options.output).unusable

@@ -187,8 +187,10 @@ def _common_folder(first, second):
 def _suffix(path):
     suffix = os.path.splitext(path)[1]
     if suffix not in (".jsonl", ".csv"):
+        remedy = "`python -m pipelines.manifest import`, which makes one of a data set's own annotations"
+        if "#" in suffix:  # Runs take a split so.
+            remedy = repr(os.fspath(path).partition("#")[0])
         raise ValueError(
-            f"Expected a manifest named *.jsonl or *.csv. Received {os.fspath(path)!r}. "
-            "Try: `python -m pipelines.manifest import`, which makes one of a data set's own annotations."
+            f"Expected a manifest named *.jsonl or *.csv. Received {os.fspath(path)!r}. Try: {remedy}."
         )
     return suffix

@@ -90,11 +90,13 @@ def begin(output, header):
         write_text(os.path.join(output, PLAN), json.dumps(header))
         return True
     if before != header:
-        differing = sorted(_flat(before).items() ^ _flat(header).items())
+        then, now = _flat(before), _flat(header)
+        differing = sorted(name for name in then if then[name] != now[name])
+        flags = {"short_side", "fps", "quality"}  # All others follow from the manifest, or decide the shards.
+        remedy = " ".join(f"--{name}={then[name]}" for name in differing) if {*differing} <= flags else ""
         raise ValueError(
             f"Expected the manifest and the settings that {output} was begun with. Received others: "
-            f"{', '.join(dict.fromkeys(name for name, _ in differing))} differ. "
-            f"Try: another directory, or settings {before['settings']} and the manifest as it was."
+            f"{', '.join(differing)} differ. Try: {remedy and remedy + ', or '}another --output"
         )
     return not finished
 

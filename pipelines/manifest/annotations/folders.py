@@ -1,5 +1,6 @@
 """Data sets without annotation files, which have a folder for each class."""
 
+import difflib
 import os
 import shlex
 
@@ -36,6 +37,12 @@ def read_folders(data_dir, split="", classes=None, keep_bad=False):
     """
     del keep_bad
     root = os.path.join(data_dir, split)
+    splits = [name for name in _entries(data_dir, is_folder=True) if name in _SPLITS]
+    if splits and not os.path.isdir(root):
+        raise FileNotFoundError(
+            f"Expected a directory of videos at {root!r}. Received a path that is not one. "
+            f"Try: --split={(difflib.get_close_matches(split, splits, 1) or splits)[0]}"
+        )
     check_directory(root)
     listings, rows, others = Listings(), [], []
     folders = sorted(name for name, is_folder in listings[root].items() if is_folder and name[0] != ".")
