@@ -213,6 +213,6 @@ class RegionNonLocal(keras.layers.Layer):
 
 def _normalised(p):
     """Returns each vector with length 1, or zero if it is zero; in float32 at least, which holds 1e-24."""
-    p = at_least_float32(p)
-    squared_length = ops.sum(ops.square(p), axis=-1, keepdims=True)  # [B, ..., 1]
-    return p * ops.rsqrt(ops.maximum(squared_length, 1e-24))
+    flat = at_least_float32(flatten_positions(p))  # [B, N, d]: LiteRT normalises at most four axes
+    squared_length = ops.sum(ops.square(flat), axis=-1, keepdims=True)  # [B, N, 1]
+    return restore_positions(flat * ops.rsqrt(ops.maximum(squared_length, 1e-24)), like=p)

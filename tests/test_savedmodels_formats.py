@@ -53,6 +53,9 @@ LAYERS = {
     "NonLocal in one window": partial(NonLocal, window_frames=4),
     "NonLocal with pooled frames": partial(NonLocal, subsample=(2, 2, 2)),
     "RegionNonLocal": partial(RegionNonLocal, kernel_size=3, subsample=(1, 2, 2)),
+    "RegionNonLocal by cosine": partial(
+        RegionNonLocal, kernel_size=3, subsample=(1, 2, 2), pairwise="cosine"
+    ),
     "CompactGeneralizedNonLocal": partial(CompactGeneralizedNonLocal, groups=2),
     "BilinearAttentionTransform": partial(BilinearAttentionTransform, size=2),
     "BilinearAttentionTransform downsampling": partial(
@@ -158,7 +161,11 @@ def long_but_for(quick, names):
     return [name if name in quick else pytest.param(name, marks=pytest.mark.long) for name in names]
 
 
-ONCE_REFUSED = ("NonLocal with pooled frames", "BilinearAttentionTransform downsampling")
+ONCE_REFUSED = (
+    "NonLocal with pooled frames",
+    "RegionNonLocal by cosine",
+    "BilinearAttentionTransform downsampling",
+)
 
 
 @pytest.mark.parametrize("name", long_but_for(ONCE_REFUSED, LAYERS))
