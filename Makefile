@@ -10,10 +10,11 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # Compiling takes most of the time of the tests on JAX, and half of that with these. Level 0 gives wrong gradients.
 QUICK_XLA := XLA_FLAGS="--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1"
 # Two processes of pytest; one that has no tests left takes half of what the other still has. TensorFlow keeps much
-# memory after tests of large networks, so the other tests, which start programs beside them, get new processes.
+# memory after tests of large networks, so each round of tests gets new processes.
 IN_PARALLEL := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
-NETWORKS := $(wildcard tests/test_benchmarks_*.py tests/test_keras_nonlocal_*.py)
-OTHERS := $(filter-out $(NETWORKS),$(wildcard tests/test_*.py))
+LAYERS := $(wildcard tests/test_benchmarks_*.py tests/test_keras_nonlocal_*.py)
+EXPORTS := $(wildcard tests/test_savedmodels_*.py)
+PROGRAMS := $(filter-out $(LAYERS) $(EXPORTS),$(wildcard tests/test_*.py))
 
 define check_python
 @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
@@ -27,12 +28,14 @@ demo: $(VENV)/installed
 
 # Everything but what is marked `long`; test-all has everything.
 test: $(VENV)/installed
-	$(IN_PARALLEL) -m "not long" $(NETWORKS)
-	$(IN_PARALLEL) -m "not long" $(OTHERS)
+	$(IN_PARALLEL) -m "not long" $(LAYERS)
+	$(IN_PARALLEL) -m "not long" $(EXPORTS)
+	$(IN_PARALLEL) -m "not long" $(PROGRAMS)
 
 test-all: $(VENV)/installed
-	$(IN_PARALLEL) $(NETWORKS)
-	$(IN_PARALLEL) $(OTHERS)
+	$(IN_PARALLEL) $(LAYERS)
+	$(IN_PARALLEL) $(EXPORTS)
+	$(IN_PARALLEL) $(PROGRAMS)
 
 test-backends: $(BACKENDS)/installed
 	$(QUICK_XLA) KERAS_BACKEND=jax $(BACKENDS)/bin/python -m pytest tests/test_keras_nonlocal_*.py
