@@ -16,7 +16,7 @@ from resizing import to_short_side
 from pipelines.bad_video import BadVideo, Unusable
 from pipelines.decoding.claims import read_header
 from pipelines.decoding.decode import decode_frames, inspect
-from pipelines.decoding.limits import Limits
+from pipelines.decoding.limits import Limits, check
 
 ROOT, CASES = Path(__file__).parents[1], Path(__file__).parent / "cases"
 # Prints what became of each source, and by how many MB the process has grown.
@@ -42,6 +42,14 @@ def read_alone(*paths):
     command = [sys.executable, "-c", IN_A_PROCESS_OF_ITS_OWN, *map(str, paths)]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=60)
     return json.loads(process.stdout)
+
+
+def test_more_memory_for_decoders_lets_larger_frames_pass():
+    assert Limits.of_decoders(570) == Limits()
+    for megabytes, bits in ((1500, 12), (2300, 24)):  # 8K with 8 and 10 bits; the latter take 16 each.
+        limits, pixels = Limits.of_decoders(megabytes), 7680 * 4320
+        check(limits, pixels=pixels, decoder_bytes=pixels * (17 * (bits / 8 + 0.5) + 9))
+    assert Limits.of_decoders(100).pixels == Limits().pixels
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs /proc to measure memory")

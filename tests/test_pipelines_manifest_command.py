@@ -101,6 +101,17 @@ def test_a_check_with_more_time_replaces_what_one_in_a_hurry_found(tmp_path, cap
             assert "not the file's fault" in row.check.reason in capsys.readouterr().out
 
 
+def test_a_check_with_more_memory_replaces_what_one_with_little_found(tmp_path):
+    path = ramp_videos.write(tmp_path / "v.mp4", num_frames=4, height=200, width=300)
+    write_manifest(tmp_path / "m.jsonl", Manifest((Video(path, (Label(0),)),), ("yoga",)))
+    for megabytes, status in (("1", "bad"), ("10", "ok")):
+        assert main(["check", f"--manifest={tmp_path / 'm.jsonl'}", f"--decoder_megabytes={megabytes}"]) == 0
+        (row,) = read_manifest(tmp_path / "m.jsonl", keep_bad=True).videos
+        assert row.check.status == status and ("more decoder_megabytes" in row.check.reason) == (
+            status == "bad"
+        )
+
+
 def test_killed_and_interrupted_checks_end_as_an_undisturbed_one(tmp_path):
     (tmp_path / "train").mkdir()
     # Long enough that no signal comes too late.
@@ -145,8 +156,8 @@ def test_errors_are_one_line_and_status_1(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["check", "--manifest={}/m.jsonl", "--workers=0"], "above 0. Received 0 and 60"),
-        (["check", "--manifest={}/m.jsonl", "--timeout_seconds=nan"], "above 0. Received .* and nan"),
+        (["check", "--manifest={}/m.jsonl", "--workers=0"], "above 0. Received 0, 60, 570"),
+        (["check", "--manifest={}/m.jsonl", "--timeout_seconds=nan"], "above 0. Received .*, nan, 570"),
         (
             ["import", "--format=kinetics", "--data_dir={}", "--annotations=a", "--output={}/n.jsonl"],
             "an annotation file",
@@ -155,7 +166,10 @@ def test_errors_are_one_line_and_status_1(tmp_path):
             ["import", "--format=folders", "--data_dir={}/none", "--output={}/n.jsonl"],
             "a directory of videos",
         ),
-        (["import", "--format=folders", "--data_dir={}/data", "--output={}/n.txt"], r"named \*\.jsonl or"),
+        (
+            ["import", "--format=folders", "--data_dir={}/data", "--output={}/n.txt"],
+            r"an --output that ends in \.jsonl",
+        ),
     ],
 )
 def test_mistakes_on_the_command_line_are_told(tmp_path, capsys, arguments, message):

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import os
+import resource
 
 import numpy as np
 import pytest
@@ -215,7 +216,9 @@ def test_a_record_whose_frames_would_become_too_large_is_bad_as_its_file_is(tmp_
     (tmp_path / "records").mkdir()
     records = write(tmp_path / "records", [[Video(path, ())]])
     scale = functools.partial(scale_short_side, size=256)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     ok, frames, _, _ = records.fetch(tf.constant(0, tf.int64), all_frames, tf.range(0), scale)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 200_000  # They would take 470 MB.
     assert not ok and frames.shape == (3, 1, 1, 3)
     ok, *_, reason = VideoFiles(Manifest((Video(path, ()),), ())).fetch(0, lambda n, _: [0], (), scale)
     assert not ok and b"above the limit" in reason

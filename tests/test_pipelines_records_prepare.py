@@ -59,9 +59,9 @@ SLOW = """
 import sys, time
 from pipelines.decoding import decode
 quick = decode.decode_frames
-def slow(*arguments):
+def slow(*arguments, **options):
     time.sleep(0.1)
-    return quick(*arguments)
+    return quick(*arguments, **options)
 decode.decode_frames = slow
 from pipelines.records.command import main
 sys.exit(main(sys.argv[1:]))
@@ -158,6 +158,17 @@ def test_processes_have_the_time_of_the_flag(manifest, tmp_path, capsys):
     assert "Expected --timeout_seconds in [0.001, " in capsys.readouterr().err
 
 
+def test_a_decoder_has_the_memory_of_the_flag(manifest, tmp_path, capsys):
+    assert command.main(flags(manifest, tmp_path, "--decoder_megabytes=0")) == 1
+    assert "Expected --decoder_megabytes in [1, " in capsys.readouterr().err
+    large = Video(ramp_videos.write(tmp_path / "v.mp4", 3, height=200, width=300), (Label(0),))
+    write_manifest(tmp_path / "m.jsonl", Manifest((large,), ("a",)))
+    for name in ("process", "none"):
+        poor = f"--decode_isolation={name}", "--decoder_megabytes=1"
+        assert command.main(flags(tmp_path / "m.jsonl", tmp_path / name, *poor)) == 1
+        assert "try more decoder_megabytes" in (tmp_path / name / "index.jsonl").read_text()
+
+
 def test_what_is_finished_is_not_done_again(manifest, undisturbed, monkeypatch, capsys):
     before = {entry.name: entry.stat().st_mtime_ns for entry in undisturbed.iterdir()}
     monkeypatch.setattr(isolation, "decode_frames", None)
@@ -183,7 +194,7 @@ def test_killed_at_any_instant_it_goes_on_to_the_same_end(manifest, undisturbed,
     damaged.write_bytes(damaged.read_bytes()[:-7])
     made, quick = [], isolation.decode_frames
     monkeypatch.setattr(
-        isolation, "decode_frames", lambda path, *more: made.append(path) or quick(path, *more)
+        isolation, "decode_frames", lambda path, *a, **k: made.append(path) or quick(path, *a, **k)
     )
     assert command.main(arguments) == 0
     assert contents(tmp_path) == contents(undisturbed)
@@ -278,7 +289,7 @@ def test_a_missing_manifest_and_nothing_but_bad_videos_are_errors_in_a_line(tmp_
     [
         (["--manifest=a.jsonl"], "expected --manifest and --output, or --verify"),
         (["--verify=a", "--runner=FlinkRunner"], "--runner=FlinkRunner .flags of Beam need --beam"),
-        (["--verify=a", "--out=b"], "unrecognized arguments: --out=b"),
+        (["--verify=a", "--out=b"], "Received --out. Try: --output"),
     ],
 )
 def test_a_command_that_makes_no_sense_is_refused(capsys, arguments, said):

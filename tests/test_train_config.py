@@ -22,6 +22,7 @@ OTHER = Config(
     max_bad_fraction=0.25,
     decode_isolation="process",
     decode_timeout=7.5,
+    decoder_megabytes=1500,
     data_service="grpc://localhost:5000",
     workers=3,
     depth=18,

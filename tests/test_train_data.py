@@ -7,6 +7,7 @@ import random
 import keras
 import numpy as np
 import pytest
+import ramp_videos
 import small_run
 import tensorflow as tf
 
@@ -104,7 +105,7 @@ def test_isolated_decoding_gives_the_same_clips(prepared):
     for one, other in zip(plain, isolated, strict=True):
         np.testing.assert_array_equal(one[0], other[0])
     with data.decoder(run) as decode:
-        assert decode is decode_frames
+        assert decode.func is decode_frames
     with data.decoder(dataclasses.replace(run, decode_isolation="process")) as decode:
         assert isinstance(decode, IsolatedDecoder)
     hurried = dataclasses.replace(run, decode_isolation="process", decode_timeout=1e-3)
@@ -114,6 +115,19 @@ def test_isolated_decoding_gives_the_same_clips(prepared):
     ):
         decode(data.open_split(run, "train.csv").manifest.videos[0].path, [0])
     assert not raised.value.is_final
+
+
+@pytest.mark.parametrize("isolation", ["process", "none"])
+def test_a_decoder_has_the_memory_of_the_flag(prepared, tmp_path, isolation):
+    run = dataclasses.replace(config(prepared), decode_isolation=isolation)
+    path = ramp_videos.write(tmp_path / "v.mp4", 3, height=200, width=300)
+    with (
+        data.decoder(dataclasses.replace(run, decoder_megabytes=1)) as decode,
+        pytest.raises(BadVideo, match="above the limit of 1,000,000; try more decoder_megabytes"),
+    ):
+        decode(path, [0])
+    with data.decoder(dataclasses.replace(run, decoder_megabytes=10)) as decode:
+        assert len(decode(path, [0]).frames) == 1
 
 
 def test_every_augmentation_at_once(prepared):

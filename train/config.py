@@ -67,6 +67,11 @@ class Config:
         "seconds for which a process of --decode_isolation may decode nothing; each frame gives more time",
         above(0),
     )
+    decoder_megabytes: int = _data(
+        570,
+        "most memory for decoding a file, enough for 4K; 8K needs 1500, with 10 bits 2300",
+        at_least(1),
+    )
     data_service: str = _data(
         "",
         "address of a tf.data service that makes the training batches from records",

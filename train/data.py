@@ -16,6 +16,7 @@ from pipelines.clips import SAMPLING
 from pipelines.dataset import ClipFormat, evaluation_views, training_clips
 from pipelines.decoding.decode import decode_frames
 from pipelines.decoding.isolation import open_decoder
+from pipelines.decoding.limits import Limits
 from pipelines.manifest import is_manifest, read_manifest
 from pipelines.manifest.annotations import read_kinetics
 from pipelines.manifest.annotations.folders import import_command
@@ -204,7 +205,8 @@ def _check_service(address):
 
 def decoder(config):
     """Returns a context manager that gives the decoder of a run, and ends its processes."""
-    return open_decoder(config.decode_isolation, os.cpu_count(), config.decode_timeout)
+    limits = Limits.of_decoders(config.decoder_megabytes)
+    return open_decoder(config.decode_isolation, os.cpu_count(), config.decode_timeout, limits)
 
 
 def training_format(config):

@@ -47,8 +47,7 @@ def scale_short_side(frames, size):
             `tf.errors.InvalidArgumentError`.
     """
     shape = _sides(frames)
-    scaled = _scaled(shape, size)
-    _check_pixels(shape, scaled)
+    scaled = _checked(shape, _scaled(shape, size))
 
     def resized():
         leading = tf.shape(frames)[:-3]
@@ -103,16 +102,21 @@ def _scaled(shape, size):
     return [tf.cast(tf.round(side * size / tf.minimum(height, width)), tf.int32) for side in shape]
 
 
-def _check_pixels(shape, scaled):
-    """Raises `Unusable` if a frame of `shape` would become too large; in graphs it fails when it runs."""
+def _checked(shape, scaled):
+    """Returns `scaled`; raises `Unusable` if a frame of `shape` would become too large.
+
+    In graphs this fails when it runs, and nothing is resized before.
+    """
     height, width = scaled
     words = f"pixels of a scaled frame are above the limit of {_MOST_PIXELS:,}; try a smaller short side"
     if isinstance(height, int) and isinstance(width, int):
         if height * width > _MOST_PIXELS and not _equal(shape, scaled):
             raise Unusable(f"{height * width:,} {words}", is_final=False)
-        return
+        return scaled
     pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
-    tf.debugging.Assert((pixels <= _MOST_PIXELS) | _equal(shape, scaled), [pixels, words])
+    fits = tf.debugging.Assert((pixels <= _MOST_PIXELS) | _equal(shape, scaled), [pixels, words])
+    with tf.control_dependencies([fits]):
+        return [tf.identity(height), tf.identity(width)]
 
 
 def _resized(frames, shape, scaled, corner, extent):

@@ -50,7 +50,8 @@ def while_opening():
     with av.logging.Capture(True) as reports:
         yield
     for level, context, text in reports:
-        if context not in av.codecs_available:
+        # The reader of Flash files has the name of their codec.
+        if context not in av.codecs_available or context == "flv":
             av.logging.log(level, context, text)
 
 

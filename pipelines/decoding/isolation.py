@@ -8,6 +8,7 @@ have taken over the child. Nothing is pickled. `child` is the other end.
 """
 
 import contextlib
+import functools
 import os
 import queue
 import sys
@@ -36,6 +37,7 @@ class IsolatedDecoder:
         timeout_seconds: A file is bad if no packet or frame of it is read for so long, or if all together
             take longer and more than 0.1 seconds each. What `choose` and `transform` take does not count.
         memory_bytes: Most address space of a process; about 300 MB of it are taken before the first file.
+        limits: The `Limits` of calls that name none.
 
     Raises:
         ValueError: `workers` is less than 1, or `timeout_seconds` is not positive.
@@ -46,21 +48,22 @@ class IsolatedDecoder:
     pipelines.bad_video.BadVideo: missing.mp4: there is no such file
     """
 
-    def __init__(self, workers, timeout_seconds=60, memory_bytes=4 * 2**30):
+    def __init__(self, workers, timeout_seconds=60, memory_bytes=4 * 2**30, limits=Limits()):  # noqa: B008
         if workers < 1 or timeout_seconds <= 0:
             raise ValueError(
                 f"Expected at least 1 worker and a time above 0. Received workers={workers}, "
                 f"timeout_seconds={timeout_seconds}. Try: workers={os.cpu_count()}, timeout_seconds=60."
             )
         self._workers, self._timeout_seconds, self._memory_bytes = workers, timeout_seconds, memory_bytes
-        self._closed = False
+        self._closed, self._limits = False, limits
         self._idle = queue.LifoQueue()  # The idle children, and None for each that is not started.
         for _ in range(workers):
             self._idle.put(None)
 
-    def __call__(self, source, choose, transform=None, limits=Limits(), folder_fps=12):  # noqa: B008
+    def __call__(self, source, choose, transform=None, limits=None, folder_fps=12):
         """Decodes chosen frames, see `pipelines.decoding.decode.decode_frames`."""
         check_folder_fps(folder_fps)
+        limits = limits or self._limits
 
         def converse(child):
             _, count = child.receive("seconds")
@@ -78,9 +81,10 @@ class IsolatedDecoder:
 
         return self._ask(source, converse, what="frames", limits=limits, folder_fps=folder_fps)
 
-    def inspect(self, source, limits=Limits(), folder_fps=12):  # noqa: B008
+    def inspect(self, source, limits=None, folder_fps=12):
         """Decodes every frame, see `pipelines.decoding.decode.inspect`."""
         check_folder_fps(folder_fps)
+        limits = limits or self._limits
         return self._ask(
             source, ChildProcess.receive_facts, what="facts", limits=limits, folder_fps=folder_fps
         )
@@ -125,19 +129,20 @@ class IsolatedDecoder:
 
 
 @contextlib.contextmanager
-def open_decoder(isolation, workers, timeout_seconds=60):
+def open_decoder(isolation, workers, timeout_seconds=60, limits=Limits()):  # noqa: B008
     """Yields a decoder, and ends its processes afterwards.
 
     Args:
         isolation: "process" decodes in child processes, "none" in this one.
         workers: Most processes at a time.
         timeout_seconds: As for `IsolatedDecoder`; in this process there is no such limit.
+        limits: `Limits`.
     """
     if isolation == "process":
-        with IsolatedDecoder(workers, timeout_seconds) as decode:
+        with IsolatedDecoder(workers, timeout_seconds, limits=limits) as decode:
             yield decode
     else:
-        yield decode_frames
+        yield functools.partial(decode_frames, limits=limits)
 
 
 def _command(*limits):

@@ -15,7 +15,8 @@ class Limits:
         seconds: Most seconds from the first frame to the last.
         bytes: Most bytes of the frames of a clip; an image's file may take a fourth of it.
         decoder_bytes: Most bytes that a decoder may need for the frames to which others refer, and for three
-            copies of one as RGB. The default is that of 4K with 10 bits; mostly no tenth of it is used.
+            copies of one as RGB. The default is that of 4K with 10 bits; mostly no tenth of it is used. Of 8K
+            it is 1.5 GB with 8 bits, and 2.3 GB with 10.
     """
 
     pixels: int = 30_000_000
@@ -23,6 +24,12 @@ class Limits:
     seconds: float = 4 * 3600
     bytes: int = 400_000_000
     decoder_bytes: int = 570_000_000
+
+    @classmethod
+    def of_decoders(cls, megabytes):
+        """Returns the limits where a decoder may need so much memory; frames may be larger in proportion."""
+        share = megabytes * 10**6 / cls.decoder_bytes
+        return cls(pixels=int(cls.pixels * max(1, share)), decoder_bytes=megabytes * 10**6)
 
     @property
     def samples(self):
@@ -35,11 +42,11 @@ class Limits:
         return 2 * self.frames
 
 
-_SMALLER = "scale it down first, as with ffmpeg -vf scale=-2:1080"
+_SMALLER = "more decoder_megabytes, or scale it down first, as with ffmpeg -vf scale=-2:1080"
 _REMEDIES = {
     "pixels": _SMALLER,
     "decoder_bytes": _SMALLER,
-    "bytes": f"fewer frames a clip, a smaller short side, or {_SMALLER}",
+    "bytes": "fewer frames a clip, or a smaller short side",
 }
 
 

@@ -125,6 +125,12 @@ def _add_check(commands):
         default=60,
         help="for which a file may decode nothing (default 60); each frame gives 0.1 s more, if it takes it",
     )
+    check.add_argument(
+        "--decoder_megabytes",
+        type=int,
+        default=570,
+        help="most memory for decoding a file (default 570, for 4K); 8K needs 1500, with 10 bits 2300",
+    )
     check.add_argument("--recheck", action="store_true", help="also files that have been checked before")
     check.add_argument("--strict", action="store_true", help="exit with status 1 if a file is bad")
     check.set_defaults(run=_run_check)
@@ -170,13 +176,16 @@ def _read_splits(form, flags):
 
 def _run_check(options):
     from pipelines.decoding.isolation import IsolatedDecoder  # Only this command decodes.
+    from pipelines.decoding.limits import Limits
 
-    if options.workers < 1 or not options.timeout_seconds > 0:
+    numbers = options.workers, options.timeout_seconds, options.decoder_megabytes
+    if not all(number > 0 for number in numbers):
         raise ValueError(
-            f"Expected --workers and --timeout_seconds above 0. Received {options.workers} and "
-            f"{options.timeout_seconds}. Try: leave them out."
+            "Expected --workers, --timeout_seconds and --decoder_megabytes above 0. Received "
+            f"{', '.join(map(str, numbers))}. Try: leave them out."
         )
-    decoder = IsolatedDecoder(options.workers, options.timeout_seconds)
+    limits = Limits.of_decoders(options.decoder_megabytes)
+    decoder = IsolatedDecoder(options.workers, options.timeout_seconds, limits=limits)
     manifest = check_manifest(options.manifest, decoder, options.workers, options.recheck)
     decoder.close()  # Not when interrupted: it would wait for the files that are being decoded.
     print(summary(manifest))

@@ -6,6 +6,7 @@ python -m pipelines.records --verify=DIR
 """
 
 import contextlib
+import functools
 import importlib.util
 import os
 import sys
@@ -13,6 +14,7 @@ import sys
 import tensorflow as tf
 
 from pipelines.decoding.isolation import ISOLATION, open_decoder
+from pipelines.decoding.limits import Limits
 from pipelines.manifest.command import FlagParser
 from pipelines.records.prepare import PLAN, begin, damage, plan, prepare, prepare_with_beam
 from pipelines.records.shards import INDEX, Settings, write_index
@@ -26,6 +28,7 @@ _RANGES = {
     "videos_per_shard": (1, 100_000),
     "workers": (1, 1000),
     "timeout_seconds": (0.001, 1e9),
+    "decoder_megabytes": (1, 100_000),
 }
 
 
@@ -83,6 +86,12 @@ def _parser():
         default=60,
         help="for which a process may decode nothing of a file (default 60); frames give more time",
     )
+    add(
+        "--decoder_megabytes",
+        type=int,
+        default=570,
+        help="most memory for decoding a file (default 570, for 4K); 8K needs 1500, with 10 bits 2300",
+    )
     add("--beam", action="store_true", help="on Apache Beam, by default its DirectRunner")
     return parser
 
@@ -103,13 +112,18 @@ def _prepare(options, beam_flags):
             "Expected Apache Beam for --beam. Received an environment without it. "
             "Try: pip install --editable '.[beam]' in an environment of its own, or leave out --beam."
         )
+    decoder = functools.partial(
+        open_decoder,
+        options.decode_isolation,
+        timeout_seconds=options.timeout_seconds,
+        limits=Limits.of_decoders(options.decoder_megabytes),
+    )
     header, shards = plan(options.manifest, options.output, settings, options.split, options.videos_per_shard)
     if begin(options.output, header):
         if options.beam:
-            prepare_with_beam(shards, options.decode_isolation, options.timeout_seconds, beam_flags)
+            prepare_with_beam(shards, decoder, beam_flags)
         else:
-            limits = options.decode_isolation, options.workers, options.timeout_seconds
-            with open_decoder(*limits) as decode:
+            with decoder(workers=options.workers) as decode:
                 prepare(shards, decode, options.workers)
         write_index(options.output, header, shards)
         tf.io.gfile.remove(os.path.join(options.output, PLAN))

@@ -15,7 +15,6 @@ from pathlib import Path
 import tensorflow as tf
 import tqdm
 
-from pipelines.decoding.isolation import open_decoder
 from pipelines.manifest import read_manifest
 from pipelines.records.shards import INDEX, Shard, read_index, write_shard, write_text
 from pipelines.records.source import open_records
@@ -133,13 +132,13 @@ def prepare(shards, decode, workers):
             raise
 
 
-def prepare_with_beam(shards, isolation, timeout_seconds, flags):
+def prepare_with_beam(shards, decoder, flags):
     """Writes shards in a Beam pipeline, with the same bytes as `prepare`.
 
     Args:
         shards: List of `Shard`, whose paths the runner's hosts can open.
-        isolation: "process" or "none", see `pipelines.decoding.isolation.open_decoder`.
-        timeout_seconds: As there.
+        decoder: Function (workers) -> context manager that gives a decoder, such as
+            `pipelines.decoding.isolation.open_decoder`, with its other arguments bound.
         flags: Flags for Beam, such as `--runner=DataflowRunner`.
     """
     import apache_beam as beam
@@ -149,7 +148,7 @@ def prepare_with_beam(shards, isolation, timeout_seconds, flags):
             pipeline
             | beam.Create(shards)
             | beam.Reshuffle()
-            | beam.Map(functools.partial(_write_alone, isolation=isolation, timeout_seconds=timeout_seconds))
+            | beam.Map(functools.partial(_write_alone, decoder=decoder))
         )
 
 
@@ -169,8 +168,8 @@ def damage(directory, workers):
         return [line for lines in bar for line in lines]
 
 
-def _write_alone(shard, isolation, timeout_seconds):
-    with open_decoder(isolation, 1, timeout_seconds) as decode:
+def _write_alone(shard, decoder):
+    with decoder(workers=1) as decode:
         write_shard(shard, decode)
 
 
