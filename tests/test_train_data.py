@@ -230,6 +230,7 @@ def test_a_service_is_refused_for_files(prepared):
         data.open_data(dataclasses.replace(run, val_annotations="all.jsonl#val"))
 
 
+@pytest.mark.long
 def test_a_run_from_records_with_all_augmentations(prepared, tmp_path):
     process = small_run.train(
         prepared,

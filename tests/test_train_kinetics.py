@@ -141,7 +141,11 @@ def test_a_run_starts_from_weights(finished_run, tmp_path):
     trained = keras.saving.load_model(finished_run.workdir / "model.keras")
     trained.save_weights(tmp_path / "start.weights.h5")
     process = small_run.train(
-        finished_run.data, tmp_path / "run", weights=tmp_path / "start.weights.h5", learning_rate=1e-30
+        finished_run.data,
+        tmp_path / "run",
+        weights=tmp_path / "start.weights.h5",
+        learning_rate=1e-30,
+        epochs=1,
     )
     assert process.returncode == 0, process.stderr[-2000:]
     ended = keras.saving.load_model(tmp_path / "run" / "model.keras")
@@ -183,7 +187,8 @@ print("videos", results["videos"])
 """
 
 
-@pytest.mark.parametrize("devices", [2, pytest.param(3, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("devices", [2, 3])
 def test_several_devices(finished_run, tmp_path, devices):
     """Nine videos to evaluate leave the second or third device without any in the last batch."""
     process = small_run.run_python(
