@@ -106,8 +106,8 @@ PREPARED = {
     "Records": manifest,
     "TFDS": kinetics400,
 }
-# `make test` leaves these out: networks of depth 50, all figures of four papers, what README.md has too, and what the
-# tests of exports try in their own process.
+# `make test` leaves these out: networks of depth 50, all figures of four papers, what README.md has too, and
+# what the tests of exports try in their own process.
 LONG = (
     "Weights that you have",
     "What a network costs",

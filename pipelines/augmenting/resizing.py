@@ -129,31 +129,38 @@ def _resized(frames, shape, scaled, corner, extent):
         return frames[:, corner[0] : corner[0] + extent[0], corner[1] : corner[1] + extent[1]]
 
     def resized():
-        scale = [tf.cast(after / before, tf.float32) for before, after in zip(shape, scaled, strict=True)]
-        pixels = _resized_rows(frames, scale[0], corner[0], extent[0])
-        pixels = _resized_rows(tf.transpose(pixels, (0, 2, 1, 3)), scale[1], corner[1], extent[1])
-        # A half is rounded up.
-        return tf.cast(tf.transpose(pixels, (0, 2, 1, 3)) + 0.5, tf.uint8)
+        rows, columns = zip(shape, scaled, corner, extent, strict=True)
+        pixels = _resized_rows(frames, *rows)
+        turned = _cond(
+            shape[1] == scaled[1],
+            lambda: pixels[:, :, columns[2] : columns[2] + columns[3]],
+            lambda: tf.transpose(_resized_rows(tf.transpose(pixels, (0, 2, 1, 3)), *columns), (0, 2, 1, 3)),
+        )
+        return tf.cast(turned + 0.5, tf.uint8)  # A half is rounded up.
 
     return _cond(_equal(shape, scaled), box, resized)
 
 
-def _resized_rows(pixels, scale, first, count):
-    """Returns `count` rows from the row `first` on of pixels [N, H, W, 3] whose height is scaled: float32.
+def _resized_rows(pixels, height, scaled, first, count):
+    """Returns `count` rows from the row `first` on of pixels [N, H, W, 3] of another height: float32.
 
     TensorFlow's kernel is quick with rows and slow with columns. So both directions come as rows, which takes
     a fourth of the time and gives the same numbers. A whole row is one pixel here, with W * 3 channels.
     """
-    frames, height, width, channels = tf.unstack(tf.shape(pixels))
-    rows = tf.raw_ops.ScaleAndTranslate(
-        images=tf.reshape(pixels, (frames, height, 1, width * channels)),
-        size=(count, 1),
-        scale=tf.stack([scale, 1.0]),
-        translation=tf.stack([-tf.cast(first, tf.float32), 0.0]),
-        kernel_type="triangle",
-        antialias=True,
-    )
-    return tf.reshape(rows, (frames, count, width, channels))
+
+    def resized():
+        frames, _, width, channels = tf.unstack(tf.shape(pixels))
+        rows = tf.raw_ops.ScaleAndTranslate(
+            images=tf.reshape(pixels, (frames, height, 1, width * channels)),
+            size=(count, 1),
+            scale=tf.stack([tf.cast(scaled / height, tf.float32), 1.0]),
+            translation=tf.stack([-tf.cast(first, tf.float32), 0.0]),
+            kernel_type="triangle",
+            antialias=True,
+        )
+        return tf.reshape(rows, (frames, count, width, channels))
+
+    return _cond(height == scaled, lambda: tf.cast(pixels[:, first : first + count], tf.float32), resized)
 
 
 def _equal(shape, other):
