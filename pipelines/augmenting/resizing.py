@@ -145,7 +145,7 @@ def _resized_rows(pixels, height, scaled, first, count):
     """Returns `count` rows from the row `first` on of pixels [N, H, W, 3] of another height: float32.
 
     TensorFlow's kernel is quick with rows and slow with columns. So both directions come as rows, which takes
-    a fourth of the time and gives the same numbers. A whole row is one pixel here, with W * 3 channels.
+    a third of the time and gives the same numbers. A whole row is one pixel here, with W * 3 channels.
     """
 
     def resized():
