@@ -23,6 +23,7 @@ _FLAGFILE = os.path.join(os.path.dirname(__file__), "flagfiles", "demo.flags")
 _UNSEEN_LABEL = "turning clockwise"
 _TENSORFLOW_NOTE = re.compile(
     r"[IWE]\d{4} \d|WARNING: All log messages before absl|To enable the following instructions"
+    r"|\t \[\[\{\{node "  # The second line of a note.
 )
 
 
