@@ -128,17 +128,24 @@ def _resized(frames, shape, scaled, corner, extent):
     def box():
         return frames[:, corner[0] : corner[0] + extent[0], corner[1] : corner[1] + extent[1]]
 
-    def resized():
-        rows, columns = zip(shape, scaled, corner, extent, strict=True)
-        pixels = _resized_rows(frames, *rows)
-        turned = _cond(
-            shape[1] == scaled[1],
-            lambda: pixels[:, :, columns[2] : columns[2] + columns[3]],
-            lambda: tf.transpose(_resized_rows(tf.transpose(pixels, (0, 2, 1, 3)), *columns), (0, 2, 1, 3)),
-        )
-        return tf.cast(turned + 0.5, tf.uint8)  # A half is rounded up.
+    return _cond(_equal(shape, scaled), box, lambda: _resized_box(frames, scaled, corner, extent))
 
-    return _cond(_equal(shape, scaled), box, resized)
+
+# A frame that is decoded alone is resized outside of graphs, where each operation has a cost of its own.
+@tf.function(
+    autograph=False,
+    input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)] + 3 * [tf.TensorSpec((2,), tf.int32)],
+)
+def _resized_box(frames, scaled, corner, extent):
+    shape = tf.shape(frames)[1:3]
+    rows, columns = (tuple(sides[axis] for sides in (shape, scaled, corner, extent)) for axis in (0, 1))
+    pixels = _resized_rows(frames, *rows)
+    pixels = tf.cond(
+        shape[1] == scaled[1],
+        lambda: pixels[:, :, corner[1] : corner[1] + extent[1]],
+        lambda: tf.transpose(_resized_rows(tf.transpose(pixels, (0, 2, 1, 3)), *columns), (0, 2, 1, 3)),
+    )
+    return tf.cast(pixels + 0.5, tf.uint8)  # A half is rounded up.
 
 
 def _resized_rows(pixels, height, scaled, first, count):
@@ -160,7 +167,7 @@ def _resized_rows(pixels, height, scaled, first, count):
         )
         return tf.reshape(rows, (frames, count, width, channels))
 
-    return _cond(height == scaled, lambda: tf.cast(pixels[:, first : first + count], tf.float32), resized)
+    return tf.cond(height == scaled, lambda: tf.cast(pixels[:, first : first + count], tf.float32), resized)
 
 
 def _equal(shape, other):
