@@ -21,7 +21,7 @@ define check_python
   f"Expected Python 3.11 to 3.13. Received {v[0]}.{v[1]}. Try: make PYTHON=python3.11")'
 endef
 
-.PHONY: demo test test-all test-backends test-beam lint bench clean
+.PHONY: demo test test-all test-backends test-beam lint bench mutants clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m train.demo
@@ -51,6 +51,11 @@ lint: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[bench]' --constraint constraints.txt
 	for name in blocks inference decoding augmentation records pipeline; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+# Hours. It goes on where it stopped; build/mutants keeps what is done.
+mutants: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[mutants]' --constraint constraints.txt
+	$(BIN)/python benchmarks/mutants.py
 
 $(VENV)/installed: setup.cfg constraints.txt
 	$(check_python)
