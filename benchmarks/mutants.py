@@ -5,9 +5,9 @@
 
 A mutant is the code with one change: a number off by one, `<` for `<=`, `and` for `or`, a condition turned
 round. It is killed when a test fails. A place has one mutant of each kind. Tests are chosen by coverage:
-those that reach the line of the change, quickest first, within `--budget` seconds; where only an import or
-another process reaches it, the tests of that module. So the score is a lower bound: a test that was not
-chosen might kill a survivor.
+those that reach the line of the change, quickest first, and then those of its module, of which some start
+programs; they have `--budget` seconds. So the score is a lower bound: a test that was not chosen might kill
+a survivor.
 
 The mutants wait in a random order in `build/mutants/session.sqlite`, a session of Cosmic Ray, which its
 `cr-html` shows. A run goes on where the last one ended, and what is done is at any time a fair sample of
@@ -181,24 +181,31 @@ class _Tests:
         }
 
     def of(self, mutation):
-        """Returns the tests, quickest first, and how many seconds they take when all pass."""
+        """Returns the tests, and how many seconds they take when all pass."""
         path, line = str(mutation.module_path), mutation.start_pos[0]
         contexts = self._coverage.contexts_by_lineno(str(_ROOT / path))
         names = set()
-        for lines in ([line], _statement(path, line)):
+        for lines in (
+            [line],
+            _statement(path, line),
+            contexts,
+        ):  # An import reaches some lines for all tests.
             names = names or {name.split("|")[0] for each in lines for name in contexts.get(each, ()) if name}
-        if not names:
-            package, stem = Path(path).parts[0], "_".join(Path(path).with_suffix("").parts[1:]).strip("_")
-            ways = (f"tests/test_{package}_{stem}", f"tests/test_{package}_{stem.split('_')[0]}.py")
-            names = {name for name in self._seconds if name.startswith(ways)}
-            names |= {name.split("|")[0] for each in contexts.values() for name in each if name}
         chosen, total = [], 0.0
-        for name in sorted(names & self._seconds.keys(), key=self._seconds.get):
+        for name in sorted(names & self._seconds.keys(), key=self._seconds.get) + self._by_name(path):
             total += self._seconds[name]
             if total > self._budget and chosen:
                 break
             chosen.append(name)
-        return chosen, total
+        return list(dict.fromkeys(chosen)), total
+
+    def _by_name(self, path):
+        """Returns the tests of a module, and of the program that it belongs to."""
+        package, *rest = Path(path).with_suffix("").parts
+        begins = [f"tests/test_{package}_{'_'.join(rest).strip('_')}", f"tests/test_{package}_{rest[0]}"]
+        begins += ["tests/test_train_kinetics"] if package == "train" else []
+        names = {name for name in self._seconds if name.startswith(tuple(begins))}
+        return sorted(names, key=self._seconds.get)
 
 
 def _statement(path, line):

@@ -65,10 +65,10 @@ def test_parameters_of_the_tables(blocks, make_block, parameters):
     ("arguments", "parameters"),
     [
         ({"depth": 18}, 11_689_512),
-        ({"depth": 34}, 21_797_672),
+        pytest.param({"depth": 34}, 21_797_672, marks=pytest.mark.long),
         ({"depth": 50}, 25_557_032),
-        ({"depth": 101}, 44_549_160),
-        ({"depth": 152}, 60_192_808),
+        pytest.param({"depth": 101}, 44_549_160, marks=pytest.mark.long),
+        pytest.param({"depth": 152}, 60_192_808, marks=pytest.mark.long),
         ({"depth": 50, "groups": 32, "group_width": 4}, 25_028_904),
         ({"depth": 50, "squeeze_excite_ratio": 16}, 28_088_024),
     ],
@@ -105,10 +105,10 @@ def test_frames_of_a_c2d_are_independent_up_to_its_temporal_pools():
     ("name", "stem", "res2", "res5"),
     [
         ("torchvision", (32, 112, 112), (32, 56, 56), (32, 7, 7)),
-        ("slowfast", (32, 112, 112), (32, 56, 56), (16, 7, 7)),
+        pytest.param("slowfast", (32, 112, 112), (32, 56, 56), (16, 7, 7), marks=pytest.mark.long),
         ("fair_8", (32, 112, 112), (32, 55, 55), (16, 7, 7)),
-        ("fair_32", (16, 112, 112), (8, 55, 55), (4, 7, 7)),
-        ("paper_32", (16, 112, 112), (8, 55, 55), (4, 7, 7)),
+        pytest.param("fair_32", (16, 112, 112), (8, 55, 55), (4, 7, 7), marks=pytest.mark.long),
+        pytest.param("paper_32", (16, 112, 112), (8, 55, 55), (4, 7, 7), marks=pytest.mark.long),
     ],
 )
 def test_maps_of_the_topologies(name, stem, res2, res5):

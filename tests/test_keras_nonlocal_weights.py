@@ -54,7 +54,10 @@ def differing(one, two):
     ]
 
 
-@pytest.mark.parametrize("ending", ["weights.h5", "keras"])
+ENDINGS = ["weights.h5", pytest.param("keras", marks=pytest.mark.long)]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_the_same_network_takes_all_weights(ending, tmp_path):
     def chain(name):
         return AttentionChain(region=NonLocal(), channel=GlobalContext(norm="batch"), name=name)
@@ -117,7 +120,7 @@ OTHER = {
 }
 
 
-@pytest.mark.parametrize("ending", ["weights.h5", "keras"])
+@pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("case", OTHER)
 def test_another_network_is_refused_by_name(case, ending, tmp_path):
     there, here, words = OTHER[case]
@@ -157,7 +160,7 @@ def test_a_keras_file_tells_arguments_that_no_shape_tells(case, tmp_path):
         VideoResNet(weights=path, **arguments | here)
 
 
-@pytest.mark.parametrize("ending", ["weights.h5", "keras"])
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_weights_for_images_fit_kernels_of_one_frame(ending, tmp_path):
     image = randomised(ImageResNet(18, input_shape=(32, 32, 3), num_classes=4))
     path = saved(image, tmp_path / f"x.{ending}")

@@ -167,6 +167,7 @@ def test_a_run_can_begin_at_every_batch_of_an_epoch(workers):
         assert digest(augmented(first_step, colours=False, workers=workers)) == whole[first_step:]
 
 
+@pytest.mark.long
 def test_batches_are_the_same_with_one_worker_with_two_and_without_graphs():
     program = (
         "import sys, tensorflow as tf; sys.path.insert(0, 'tests'); import test_pipelines_dataset as here;"

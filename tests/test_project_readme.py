@@ -107,8 +107,9 @@ PREPARED = {
     "TFDS": kinetics400,
 }
 # `make test` leaves these out: networks of depth 50, all figures of four papers, what README.md has too, and
-# what the tests of exports try in their own process.
+# what the tests of the programs try on other data.
 LONG = (
+    "Your own videos",
     "Weights that you have",
     "What a network costs",
     "Data: from a folder of videos to batches",

@@ -71,7 +71,19 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("name", LAYERS)
+def long_but_for(quick, names):
+    """Returns the names as parameters of a test, all marked as long but those that once failed."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.long) for name in names]
+
+
+ONCE_REFUSED = (
+    "NonLocal with pooled frames",
+    "RegionNonLocal by cosine",
+    "BilinearAttentionTransform downsampling",
+)
+
+
+@pytest.mark.parametrize("name", long_but_for(ONCE_REFUSED, LAYERS))
 def test_a_fresh_layer_on_clips_of_a_known_length(name, tmp_path):
     inputs = keras.Input((4, None, None, 8))
     check_numbers(keras.Model(inputs, LAYERS[name]()(inputs)), (4, 4, 6, 8), tmp_path)
@@ -154,18 +166,6 @@ def train_a_little(model):
     for variable in model.weights:
         if "float" in variable.dtype:
             variable.assign_add(0.1 * generator.random(tuple(variable.shape)))
-
-
-def long_but_for(quick, names):
-    """Returns the names as parameters of a test, all marked as long but those that once failed."""
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.long) for name in names]
-
-
-ONCE_REFUSED = (
-    "NonLocal with pooled frames",
-    "RegionNonLocal by cosine",
-    "BilinearAttentionTransform downsampling",
-)
 
 
 @pytest.mark.parametrize("name", long_but_for(ONCE_REFUSED, LAYERS))

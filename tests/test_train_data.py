@@ -280,7 +280,7 @@ PAIRS = random.Random(1).sample(PAIRS, 60)
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [pytest.param(*pair, marks=pytest.mark.long if n >= 8 else ()) for n, pair in enumerate(PAIRS)],
+    [pytest.param(*pair, marks=pytest.mark.long if n >= 4 else ()) for n, pair in enumerate(PAIRS)],
     ids=str,
 )
 def test_options_in_pairs(prepared, one, other):

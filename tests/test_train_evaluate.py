@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 import small_run
 
+from pipelines.account import Account
+from pipelines.bad_video import BadVideo
+from pipelines.decoding.decode import Clip
+from pipelines.manifest import Label, Manifest, Video
+from pipelines.video_files import VideoFiles
 from train.config import Config
-from train.evaluate import accuracy, cross_entropy
+from train.data import samplers
+from train.evaluate import accuracy, cross_entropy, video_logits
 from train.loop import DeviceError, check_devices
 
 # One program for all counts of devices, as TensorFlow is told of them once. Its network has a Conv3D, whose
@@ -51,6 +57,7 @@ for devices in (1, 2, 3):
 """
 
 
+@pytest.mark.long
 def test_scores_do_not_depend_on_the_number_of_devices():
     process = small_run.run_python("-c", DEVICES)
     assert process.returncode == 0, process.stderr[-3000:]
@@ -64,6 +71,55 @@ def test_scores_do_not_depend_on_the_number_of_devices():
         assert scores[0] == videos - 1  # One is bad, and what fills up the batches does not count.
         assert scores[:3] == found[1, videos][:3]
         np.testing.assert_allclose(scores[3], found[1, videos][3], rtol=1e-6)
+
+
+def grey(path, choose, transform):
+    """Decodes a video of nine frames whose grey level is 20 times the frame, plus the video's number."""
+    if path == "1":
+        raise BadVideo(path, "made to fail")
+    chosen = choose(np.arange(9) / 10)
+    frames = [np.full((12, 16, 3), 20 * frame + int(path), np.uint8) for frame in chosen]
+    return Clip(np.stack([transform(frame) for frame in frames]), chosen / 10)
+
+
+def squares_model(kernel):
+    """A model whose logits are the squares of a clip's mean level, times a kernel."""
+    clip = keras.Input((2, 8, 8, 3))
+    level = keras.layers.GlobalAveragePooling3D()(clip)[:, :1]
+    dense = keras.layers.Dense(len(kernel), use_bias=False)
+    model = keras.Model(clip, dense(level * level))
+    dense.kernel.assign([kernel])
+    return model
+
+
+def test_logits_are_the_means_over_the_views():
+    config = Config(
+        clip_frames=2, window_frames=4, test_size=8, crop=8, test_clips=2, test_crops=3, batch_size=5
+    )
+    config = dataclasses.replace(config, mean=(100.0,) * 3, std=(50.0,) * 3)
+    manifest = Manifest(tuple(Video(str(n), (Label(n % 3),)) for n in range(4)), tuple("abc"))
+    account, kernel = Account(manifest), np.array([1.0, -1.0, 0.5])
+    source = VideoFiles(manifest, grey)
+    logits, labels = video_logits(squares_model(kernel), source, config, account, verbose=0)
+    assert labels.tolist() == [0, 2, 0] and 1 in account  # Of videos 0, 2 and 3.
+    clips = np.asarray(samplers(config)[1](9, 2, 2))
+    assert len(set(map(tuple, clips))) == 2
+    for video, found in zip((0, 2, 3), logits, strict=True):
+        views = [((20 * frames + video).mean() - 100) / 50 for frames in clips]
+        np.testing.assert_allclose(found, np.square(views).mean() * kernel, rtol=1e-5)
+
+
+def test_logits_that_are_not_finite_are_counted_and_named():
+    config = Config(clip_frames=2, window_frames=4, test_size=8, crop=8, test_clips=1, test_crops=1)
+    manifest = Manifest(tuple(Video(str(n), (Label(0),)) for n in (0, 40, 3)), ("a",))
+    source, model = VideoFiles(manifest, grey), squares_model([1.0])
+    logits, _ = video_logits(model, source, config, Account(manifest), verbose=0)
+    least, second = np.sort(logits[:, 0])[:2]
+    assert logits[1] == least
+    infinite = keras.Model(model.input, 1 / keras.ops.relu(model.output - (least + second) / 2))
+    words = r"infinity or NaN for 1 of 3 videos, first for 40\. Try: --learning_rate=0\.001, in"
+    with pytest.raises(FloatingPointError, match=words):
+        video_logits(infinite, source, config, Account(manifest), verbose=0)
 
 
 def test_the_loss_is_that_of_keras():

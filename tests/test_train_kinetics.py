@@ -137,6 +137,7 @@ def test_weights_that_do_not_fit_end_the_run_before_anything_is_written(finished
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_a_run_starts_from_weights(finished_run, tmp_path):
     trained = keras.saving.load_model(finished_run.workdir / "model.keras")
     trained.save_weights(tmp_path / "start.weights.h5")

@@ -48,6 +48,7 @@ def test_optimizer_round_trip():
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert isinstance(again, optim.SGD)
     assert again.get_config() == optimizer.get_config()
+    assert optim.SGD(0.1).l2 == 0
 
 
 @pytest.mark.parametrize("warmup_epochs", [0, 0.5, 2])

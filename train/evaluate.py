@@ -31,10 +31,11 @@ def video_logits(model, source, config, account, verbose="auto"):
     scores = scores[: len(videos) * count]  # What fills up the last batch comes after them.
     scores = scores.reshape(len(videos), count, -1).mean(axis=1)
     good = [row for row in range(len(videos)) if row not in account]
-    if not np.isfinite(scores[good]).all():
+    wrong = [row for row in good if not np.isfinite(scores[row]).all()]
+    if wrong:
         raise FloatingPointError(
-            f"Expected finite scores. Received infinity or NaN for {videos[good[0]].path} or another video. "
-            f"Try: --learning_rate={config.learning_rate / 10:g}, in a new --workdir"
+            f"Expected finite scores. Received infinity or NaN for {len(wrong)} of {len(good)} videos, first "
+            f"for {videos[wrong[0]].path}. Try: --learning_rate={config.learning_rate / 10:g}, in a new --workdir"
         )
     return scores[good], np.array([videos[row].label for row in good], int)
 
