@@ -35,7 +35,8 @@ def video_logits(model, source, config, account, verbose="auto"):
     if wrong:
         raise FloatingPointError(
             f"Expected finite scores. Received infinity or NaN for {len(wrong)} of {len(good)} videos, first "
-            f"for {videos[wrong[0]].path}. Try: --learning_rate={config.learning_rate / 10:g}, in a new --workdir"
+            f"for {videos[wrong[0]].path}. Try: --learning_rate={config.learning_rate / 10:g}, in a new "
+            "--workdir"
         )
     return scores[good], np.array([videos[row].label for row in good], int)
 
