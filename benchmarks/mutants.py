@@ -57,6 +57,8 @@ _TESTS = (
     *("pipelines_python_calls", "pipelines_records"),
     *(f"keras_nonlocal_{begin}" for begin in ("[!cw]", "comp", "conf", "conv", "counting")),
 )
+# They take no part in training, so their tests may share a trained run.
+_AFTER_TRAINING = ("savedmodels/", "train/convert", "train/demo", "train/predict", "train/profile")
 _EXPLAINED = _ROOT / "benchmarks" / "equivalent_mutants.txt"
 _WORKERS = 2
 _CONTROLS = 6  # Runs without a mutant, at the start.
@@ -229,7 +231,7 @@ def _work(number, todo, done):
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(name, tree / name)
     os.chdir(tree)
-    os.mkdir("build")
+    os.makedirs("build/after_training")
     sys.path[:0] = [str(tree), str(tree / "tests")]
     os.environ["PYTHONPATH"] = str(tree)
     # Python would take a mutant's code for that of the one before, if both have the same size and second.
@@ -255,7 +257,10 @@ def _tested(item, names, seconds, is_control):
     operator = get_operator(mutation.operator_name)(**mutation.operator_args)
     occurrence = -1 if is_control else mutation.occurrence
     with use_mutation(mutation.module_path, operator, occurrence) as (code, mutated):
-        status = _status_of_tests(names, timeout=60 + 4 * seconds) if names else 0
+        status = 0
+        if names:
+            shares = str(mutation.module_path).startswith(_AFTER_TRAINING)
+            status = _status_of_tests(names, shares, timeout=60 + 4 * seconds)
         diff = "\n".join(_make_diff(code, mutated or code, mutation.module_path))
     outcome = TestOutcome.SURVIVED if status == 0 else TestOutcome.KILLED
     output = Path("output.txt").read_text(errors="replace")[-3000:] if names else "No test reaches it."
@@ -263,12 +268,12 @@ def _tested(item, names, seconds, is_control):
     return item, is_control, result, time.monotonic() - start
 
 
-def _status_of_tests(names, timeout):
+def _status_of_tests(names, shares, timeout):
     """Runs tests in a forked process until one fails; returns its status: 0 if all passed."""
     Path("names.txt").write_text("\n".join(names))
     child = os.fork()
     if child == 0:
-        _become_pytest()
+        _become_pytest(shares)
     end, status = time.monotonic() + timeout, None
     while status is None:
         if time.monotonic() > end:
@@ -279,18 +284,22 @@ def _status_of_tests(names, timeout):
     return status
 
 
-def _become_pytest():
+def _become_pytest(shares):
     """Runs the tests of names.txt, and ends the process with the status of pytest."""
     os.setsid()
     output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    temporary = "build/tmp"
+    if shares:  # Parallel processes of pytest share a trained run beside their own directories.
+        os.environ["PYTEST_XDIST_WORKER"] = "gw0"
+        temporary = "build/after_training/tmp"
     status = 1
     try:
         import pytest
 
         plugins = [f"-pno:{name}" for name in ("cacheprovider", "xdist", "pytest_cov")]
-        status = pytest.main(["-x", "-q", *plugins, "--basetemp=build/tmp", "--rootdir=.", "@names.txt"])
+        status = pytest.main(["-x", "-q", *plugins, f"--basetemp={temporary}", "--rootdir=.", "@names.txt"])
     finally:
         sys.stdout.flush()
         os._exit(int(status))

@@ -405,7 +405,7 @@ def test_a_single_video_is_enough():
 
 
 def views(
-    manifest, decode, num_clips=2, num_crops=3, batch_size=5, account=None, clip_format=PLAIN, fill=False
+    manifest, decode, num_clips=2, num_crops=3, batch_size=5, account=None, clip_format=PLAIN, **options
 ):
     account = Account(manifest) if account is None else account
     return evaluation_views(
@@ -416,7 +416,7 @@ def views(
         crops=num_crops,
         batch_size=batch_size,
         account=account,
-        fill=fill,
+        **options,
     )
 
 
@@ -447,7 +447,8 @@ def test_the_number_of_batches_is_known_and_true(num_clips, num_crops, batch_siz
 @pytest.mark.parametrize("labels", [(Label(1),), (Label(1), Label(3))])
 def test_blank_views_fill_up_the_last_batch_and_weigh_nothing(labels):
     manifest = Manifest(tuple(Video(f"{n}.mp4", labels) for n in range(3)), tuple("abcde"))
-    plain, filled = (collect(views(manifest, telling_decoder(side=16), fill=fill)) for fill in (False, True))
+    plain = collect(views(manifest, telling_decoder(side=16)))
+    filled = collect(views(manifest, telling_decoder(side=16), fill=True))
     assert [len(batch[2]) for batch in filled] == [5, 5, 5, 5] and len(plain[-1][2]) == 3
     for before, after in zip(plain[-1], filled[-1], strict=True):
         np.testing.assert_array_equal(after[:3], before)

@@ -1,11 +1,49 @@
 """The order of a run: permutations and draws that depend on seed, epoch, index and attempt alone."""
 
 import collections
+import dataclasses
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from pipelines.order import Order
+from pipelines.order import Order, Schedule
+
+
+@pytest.mark.parametrize(
+    ("videos", "batch_size", "epochs", "repeats", "of_batch", "of_epoch"),
+    [(10, 4, 3, 1, 4, 2), (10, 4, 3, 2, 2, 5), (5, 5, 1, 1, 5, 1), (9, 1, 2, 1, 1, 9), (7, 6, 2, 3, 2, 3)],
+)
+def test_steps_of_a_schedule(videos, batch_size, epochs, repeats, of_batch, of_epoch):
+    schedule = Schedule(videos, batch_size, epochs, 5, repeats)
+    assert schedule.videos_per_step == of_batch
+    assert schedule.steps_per_epoch == of_epoch
+    assert schedule.steps == epochs * of_epoch
+    order = Order(videos, of_batch * of_epoch, 5)
+    rows = [int(schedule.order.row(index, 0)) for index in range(schedule.steps * of_batch)]
+    assert rows == [int(order.row(index, 0)) for index in range(len(rows))]
+    assert len(set(rows[: of_batch * of_epoch])) == of_batch * of_epoch
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "repeats", "remedy"), [(7, 2, 6), (7, 3, 6), (1, 3, 3), (2, 3, 3), (4, 0, 1), (9, 6, 6)]
+)
+def test_a_batch_that_is_no_multiple_of_the_repeats_is_refused_with_one_that_is(batch_size, repeats, remedy):
+    with pytest.raises(ValueError, match=rf"multiple of repeats.*Try: batch_size={remedy}$"):
+        Schedule(100, batch_size, 1, 0, repeats)
+    if repeats:
+        assert Schedule(100, remedy, 1, 0, repeats).videos_per_step >= 1
+
+
+@pytest.mark.parametrize(
+    ("videos", "repeats", "remedy"), [(3, 1, 1), (8, 1, 1), (15, 1, 1), (16, 1, 2), (40, 1, 4), (40, 3, 12)]
+)
+def test_fewer_videos_than_a_batch_are_refused_with_a_batch_that_leaves_eight_steps(videos, repeats, remedy):
+    with pytest.raises(ValueError, match=rf"Received {videos}\. Try: batch_size={remedy}$"):
+        Schedule(videos, 60 * repeats, 1, 0, repeats)
+    mended = Schedule(videos, remedy, 1, 0, repeats)
+    assert mended.steps_per_epoch >= min(8, videos)
+    assert dataclasses.replace(mended, batch_size=videos * repeats).steps_per_epoch == 1
 
 
 def test_an_epoch_is_a_part_of_a_permutation():

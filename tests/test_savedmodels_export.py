@@ -203,6 +203,17 @@ def test_a_wrong_answer_is_not_exported(finished_run, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [("raise OSError('a\\nno such op')", "Received no such op"), ("exit(3)", "Received the exit status 3")],
+)
+def test_what_does_not_load_is_not_exported(finished_run, tmp_path, monkeypatch, script, words):
+    monkeypatch.setattr("savedmodels.export._RELOAD", script)
+    with pytest.raises(RuntimeError, match=rf"load and run without Keras\. {words}\. Try"):
+        export(str(finished_run.workdir), str(tmp_path / "1"))
+    assert list(tmp_path.iterdir()) == []
+
+
 WRONG_RELOAD = """
 import sys, numpy as np
 np.save(sys.argv[3], np.zeros((2, 8), np.float32))

@@ -15,8 +15,8 @@ from pipelines.decoding.decode import Clip
 from pipelines.manifest import Label, Manifest, Video
 from pipelines.video_files import VideoFiles
 from train.config import Config
-from train.data import samplers
-from train.evaluate import accuracy, cross_entropy, video_logits
+from train.data import evaluation_clips, samplers
+from train.evaluate import accuracy, cross_entropy, evaluate, video_logits
 from train.loop import DeviceError, check_devices
 
 # One program for all counts of devices, as TensorFlow is told of them once. Its network has a Conv3D, whose
@@ -107,6 +107,40 @@ def test_logits_are_the_means_over_the_views():
     for video, found in zip((0, 2, 3), logits, strict=True):
         views = [((20 * frames + video).mean() - 100) / 50 for frames in clips]
         np.testing.assert_allclose(found, np.square(views).mean() * kernel, rtol=1e-5)
+
+
+def test_scores_are_those_of_the_logits():
+    config = Config(
+        clip_frames=2, window_frames=4, test_size=8, crop=8, test_clips=2, test_crops=1, batch_size=2
+    )
+    manifest = Manifest(tuple(Video(str(n), (Label(n),)) for n in (0, 3, 4, 5)), tuple("abcdefg"))
+    model, source = (
+        squares_model(np.arange(7.0)),
+        VideoFiles(manifest, grey),
+    )  # The best class is the last one.
+    logits, labels = video_logits(model, source, config, Account(manifest), verbose=0)
+    scores = evaluate(model, source, config, Account(manifest), verbose=0)
+    assert scores.pop("seconds_per_video") > 0
+    assert scores == {
+        "top1": 0.0,
+        "top5": 0.75,  # The labels 3, 4 and 5.
+        "loss": pytest.approx(cross_entropy(logits, labels)),
+        "videos": 4,
+        "clips": 2,
+        "crops": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("devices", "batch_size", "sizes"),
+    [(1, 5, [5, 5, 5, 5, 5]), (1, 24, [24]), (1, 100, [24]), (2, 5, [6, 6, 6, 6]), (3, 7, [6] * 4)],
+)
+def test_sizes_of_the_batches(devices, batch_size, sizes):
+    config = Config(clip_frames=2, window_frames=4, test_size=8, crop=8, test_clips=2, test_crops=3)
+    manifest = Manifest(tuple(Video(str(n), (Label(0),)) for n in (0, 3, 4, 5)), ("a",))
+    config = dataclasses.replace(config, batch_size=batch_size)
+    batches = evaluation_clips(config, VideoFiles(manifest, grey), Account(manifest), devices)
+    assert [len(clips) for clips, _, _ in batches] == sizes
 
 
 def test_logits_that_are_not_finite_are_counted_and_named():

@@ -8,12 +8,19 @@ import keras
 import numpy as np
 import pytest
 import small_run
+from test_train_refusals import said
 
 from pipelines.account import Account
 from pipelines.manifest.annotations import read_kinetics
 from pipelines.video_files import VideoFiles
 from train.config import read_config
 from train.evaluate import evaluate
+
+
+def refused(data, workdir, **changes):
+    """Returns the error with which a run ends before it trains."""
+    changes |= {"train_annotations": "train.csv", "val_annotations": "val.csv"}
+    return said(*small_run.train_arguments(data, workdir, **changes))
 
 
 def test_run_writes_what_it_promises(finished_run):
@@ -84,12 +91,9 @@ def test_model_loads_with_the_layers_alone(finished_run):
 
 def test_workdir_of_another_configuration_is_left_alone(finished_run):
     before = {path: path.read_bytes() for path in finished_run.workdir.rglob("*") if path.is_file()}
-    process = small_run.train(finished_run.data, finished_run.workdir, epochs=1)
-    assert process.returncode == 1
-    error = process.stderr[process.stderr.index("error: Expected") :].splitlines()
+    error = refused(finished_run.data, finished_run.workdir, epochs=1).splitlines()
     assert error[0].endswith("Received a run with other flags (- there, + here):")
     assert error[1:] == ["  - --epochs=2", "  + --epochs=1", "Try: another --workdir."]
-    assert "Traceback" not in process.stderr
     assert {path: path.read_bytes() for path in finished_run.workdir.rglob("*") if path.is_file()} == before
 
 
@@ -131,9 +135,8 @@ def test_a_diverging_run_says_so_and_writes_no_model(finished_run, tmp_path):
 
 def test_weights_that_do_not_fit_end_the_run_before_anything_is_written(finished_run, tmp_path):
     (tmp_path / "text.weights.h5").write_text("text")
-    process = small_run.train(finished_run.data, tmp_path / "run", weights=tmp_path / "text.weights.h5")
-    assert process.returncode == 1
-    assert re.search(r"^error: VideoResNet: Expected `weights` .*Received .*Try", process.stderr, re.M)
+    error = refused(finished_run.data, tmp_path / "run", weights=tmp_path / "text.weights.h5")
+    assert re.match(r"VideoResNet: Expected `weights` .*Received .*Try", error)
     assert not (tmp_path / "run").exists()
 
 
@@ -158,9 +161,8 @@ def test_a_run_is_alone_in_its_workdir_and_an_interrupt_ends_it_at_once(finished
     with small_run.start_module("train.kinetics", *arguments) as process:
         while b"Epoch 2/" not in process.stdout.readline():
             assert process.poll() is None
-        second = small_run.train(finished_run.data, tmp_path / "run", epochs=1000)
-        assert second.returncode == 1
-        assert second.stderr.splitlines()[-1].startswith("error: Expected to be alone in ")
+        second = refused(finished_run.data, tmp_path / "run", epochs=1000)
+        assert second.startswith("Expected to be alone in ")
         process.send_signal(signal.SIGINT)
         try:
             said = process.communicate(timeout=60)[0].decode()
@@ -210,8 +212,6 @@ def test_a_batch_that_the_devices_do_not_divide_is_refused(finished_run, tmp_pat
 
 
 def test_fewer_videos_than_a_batch(finished_run, tmp_path):
-    process = small_run.train(finished_run.data, tmp_path / "run", batch_size=32)
-    assert process.returncode == 1
-    last = process.stderr.splitlines()[-1]
-    assert re.match(r"error: Expected at least 32 training videos .*Received 30.*Try: --batch_size=2", last)
+    error = refused(finished_run.data, tmp_path / "run", batch_size=32)
+    assert re.match(r"Expected at least 32 training videos .*Received 30.*Try: --batch_size=2", error)
     assert not (tmp_path / "run").exists()
