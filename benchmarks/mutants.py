@@ -21,6 +21,7 @@ already.
 import argparse
 import ast
 import collections
+import fcntl
 import itertools
 import multiprocessing
 import os
@@ -68,20 +69,29 @@ _SEED = 0
 def main():
     """Plans what is not planned yet, tests mutants until the time is over, and prints the score."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=float("inf"),
+        help="stop after this time; 0 only prints what is known",
+    )
     parser.add_argument("--budget", type=float, default=30, help="most seconds of tests for a mutant")
     parser.add_argument("--only", default="", help="mutants of paths that begin so")
     parser.add_argument("--survivors", action="store_true", help="test the survivors once more")
     arguments = parser.parse_args()
     os.chdir(_ROOT)
     _WORK.mkdir(parents=True, exist_ok=True)
-    _run_tests_with_coverage()
+    if arguments.seconds > 0:
+        # Two runs would change the same files.
+        fcntl.flock(os.open(_WORK / "lock", os.O_WRONLY | os.O_CREAT), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _run_tests_with_coverage()
     from cosmic_ray.work_db import use_db
 
     with use_db(str(_WORK / "session.sqlite")) as session:
         if not session.num_work_items:
             session.add_work_items(_planned())
-        _test(session, _jobs(session, arguments), _Tests(arguments.budget), arguments.seconds)
+        if arguments.seconds > 0:
+            _test(session, _jobs(session, arguments), _Tests(arguments.budget), arguments.seconds)
         _report(session)
 
 
