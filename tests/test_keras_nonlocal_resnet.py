@@ -29,7 +29,7 @@ from keras_nonlocal.architecture import (
 )
 from keras_nonlocal.checkpoints import load
 from keras_nonlocal.frame_wise import FrameWise
-from keras_nonlocal.grouped_conv2d import GroupedConv2D
+from keras_nonlocal.grouped_conv2d import GroupedConv2D, groups_together
 from keras_nonlocal.residual import residual_block
 
 FIVE = {"res3": (0, 2), "res4": (0, 2, 4)}
@@ -185,6 +185,25 @@ def test_a_c2d_is_the_image_network_frame_by_frame(arguments):
     clip = clips(2, 3, 48, 32, 3)
     frames = np.mean([np.asarray(image(clip[:, t])) for t in range(3)], axis=0)
     np.testing.assert_allclose(video(clip), frames, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("groups", "channels", "together"),
+    [
+        (32, 4, 8),
+        (32, 8, 4),
+        (32, 16, 2),
+        (32, 32, 1),
+        (32, 64, 1),
+        (6, 8, 6),
+        (12, 7, 6),
+        (4, 4, 4),
+        (9, 4, 9),
+    ],
+)
+def test_as_few_groups_as_make_32_channels_share_a_kernel(groups, channels, together):
+    assert groups_together(groups, channels) == together
+    assert groups % together == 0
 
 
 def test_grouped_convolutions_are_those_of_keras():

@@ -157,6 +157,9 @@ def test_a_clip_can_choose_from_a_part_of_the_video():
     assert candidates(seconds, start=2.01, end=2.1).tolist() == [61, 62]
     assert candidates(seconds, start=10.0).tolist() == []
     assert candidates(seconds, start=-5, end=99).tolist() == list(range(300))
+    assert candidates(seconds[:1], fps=5).tolist() == [0]
+    assert candidates(seconds[:2], fps=5).tolist() == [0]
+    assert candidates(seconds, start=2.0, end=2.01, fps=5).tolist() == [60]
 
 
 @pytest.mark.parametrize("fps", [1, 4.5, 7, 29.97, 30, 60])

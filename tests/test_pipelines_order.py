@@ -66,6 +66,20 @@ def test_epochs_and_seeds_give_permutations_of_their_own():
     assert len(set(far)) == len(far)
 
 
+def test_each_draw_of_a_clip_has_a_seed_of_its_own():
+    order = Order(2**31, 2**31, 5)  # So many videos, that a row has the range of a draw.
+    for index in range(3):
+        seeds = [tuple(seed.numpy()) for seed in (order.pixel_seed(index), order.mix_seed(index))]
+        drawn = [
+            int(order.draws(index, 1, 1)[0]),
+            int(order.row(index, 1)),
+            int(order.row(index, 2)),
+            *(int(tf.random.stateless_uniform([], seed, maxval=2**31, dtype=tf.int64)) for seed in seeds),
+            int(order.draws(index, 0, 1)[0]),
+        ]
+        assert len(set(drawn)) == 6 and len(set(seeds)) == 2
+
+
 def test_all_orders_of_a_few_videos_are_equally_likely():
     order = tf.function(lambda seed, epoch: Order(5, 5, seed).permuted(epoch, tf.range(5)), autograph=False)
     counts = collections.Counter(tuple(order(tf.constant(7), tf.constant(e)).numpy()) for e in range(2400))
