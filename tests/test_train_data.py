@@ -73,6 +73,13 @@ def batches(run, annotations, **options):
         return [[part.numpy() for part in batch] for batch in clips], account
 
 
+@pytest.mark.parametrize(
+    ("mixup", "cutmix", "mixed"), [(0.0, 0.0, False), (0.2, 0.0, True), (0.0, 0.2, True), (1.0, 1.0, True)]
+)
+def test_any_alpha_mixes(mixup, cutmix, mixed):
+    assert data.mixes(Config(mixup=mixup, cutmix=cutmix)) is mixed
+
+
 def test_a_manifest_and_a_kinetics_csv_are_the_same_data(prepared):
     run = config(prepared)
     classes = data.open_split(run, "train.csv").manifest.classes
