@@ -138,7 +138,8 @@ def _planned():
 def _jobs(session, arguments):
     """Returns the work items that this run shall test."""
     if arguments.survivors:
-        items = [item for item, result in session.completed_work_items if not result.is_killed]
+        completed = session.completed_work_items
+        items = [item for item, result in completed if not result.is_killed and not _reason(item, result)]
     else:
         items = session.pending_work_items
     return [item for item in items if str(item.mutations[0].module_path).startswith(arguments.only)]
@@ -315,18 +316,30 @@ def _become_pytest(shares):
         os._exit(int(status))
 
 
+def _reason(item, result):
+    """Returns why no test has to kill a mutant, or None."""
+    path, changed = str(item.mutations[0].module_path), _changed(result)
+    lines = [line.split(" | ") for line in _EXPLAINED.read_text().splitlines() if line[:1] != "#"]
+    return next((reason for start, part, reason in lines if path.startswith(start) and part in changed), None)
+
+
+def _changed(result):
+    """Returns the lines of the code around a mutant, before and after."""
+    return "\n".join(result.diff.splitlines()[3:])
+
+
 def _report(session):
     """Prints each survivor that has no explanation, and the share of killed mutants for each module."""
-    explained = [line.split(" | ") for line in _EXPLAINED.read_text().splitlines() if line[:1] != "#"]
     killed, survived = collections.Counter(), collections.Counter()
     for item, result in session.completed_work_items:
-        mutation, changed = item.mutations[0], "\n".join(result.diff.splitlines()[3:])
+        mutation = item.mutations[0]
         path = str(mutation.module_path)
         if result.is_killed:
             killed[path] += 1
-        elif not any(path.startswith(start) and change in changed for start, change, _ in explained):
+        elif not _reason(item, result):
             survived[path] += 1
-            print(f"\n{path}:{mutation.start_pos[0]} in spite of {result.output.splitlines()[0]}\n{changed}")
+            words = f"in spite of {result.output.splitlines()[0]}\n{_changed(result)}"
+            print(f"\n{path}:{mutation.start_pos[0]} {words}")
     print()
     for path in sorted(killed | survived):
         print(f"{path:<45} {killed[path]:4d} of {killed[path] + survived[path]:4d}")
