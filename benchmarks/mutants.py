@@ -55,7 +55,7 @@ _PLACES = (
 # The tests of other rooms would find some, too; these are the ones that are there for them.
 _TESTS = (
     *("train", "savedmodels", "pipelines_clips", "pipelines_dataset", "pipelines_labels", "pipelines_order"),
-    *("pipelines_python_calls", "pipelines_records"),
+    *("pipelines_python_calls", "pipelines_records", "doctests"),
     *(f"keras_nonlocal_{begin}" for begin in ("[!cw]", "comp", "conf", "conv", "counting")),
 )
 # They take no part in training, so their tests may share a trained run.

@@ -114,7 +114,8 @@ def test_scores_are_those_of_the_logits():
     config = Config(
         clip_frames=2, window_frames=4, test_size=8, crop=8, test_clips=2, test_crops=1, batch_size=2
     )
-    manifest = Manifest(tuple(Video(str(n), (Label(n),)) for n in (0, 3, 4, 5)), tuple("abcdefg"))
+    labels = {0: 1, 3: 2, 4: 4, 5: 5}
+    manifest = Manifest(tuple(Video(str(n), (Label(k),)) for n, k in labels.items()), tuple("abcdefg"))
     model, source = (
         squares_model(np.arange(7.0)),
         VideoFiles(manifest, grey),
@@ -125,7 +126,7 @@ def test_scores_are_those_of_the_logits():
     assert 0 < scores.pop("seconds_per_video") <= (time.monotonic() - start) / 4
     assert scores == {
         "top1": 0.0,
-        "top5": 0.75,  # The labels 3, 4 and 5.
+        "top5": 0.75,  # All but the label 1, which comes sixth.
         "loss": pytest.approx(cross_entropy(logits, labels)),
         "videos": 4,
         "clips": 2,
