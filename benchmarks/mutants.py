@@ -5,9 +5,9 @@
 
 A mutant is the code with one change: a number off by one, `<` for `<=`, `and` for `or`, a condition turned
 round. It is killed when a test fails. A place has one mutant of each kind. Tests are chosen by coverage:
-those that reach the line of the change, quickest first, and then those of its module, of which some start
-programs; they have `--budget` seconds. So the score is a lower bound: a test that was not chosen might kill
-a survivor.
+those that reach the line of the change, first those of its module, the quickest first, and then the others
+of its module, of which some start programs; all have `--budget` seconds. So the score is a lower bound: a
+test that was not chosen might kill a survivor.
 
 The mutants wait in a random order in `build/mutants/session.sqlite`, a session of Cosmic Ray, which its
 `cr-html` shows. A run goes on where the last one ended, and what is done is at any time a fair sample of
@@ -204,13 +204,16 @@ class _Tests:
             contexts,
         ):  # An import reaches some lines for all tests.
             names = names or {name.split("|")[0] for each in lines for name in contexts.get(each, ()) if name}
-        chosen, total = [], 0.0
-        for name in sorted(names & self._seconds.keys(), key=self._seconds.get) + self._by_name(path):
+        named, chosen, total = self._by_name(path), [], 0.0
+        names = sorted(
+            names & self._seconds.keys(), key=lambda name: (name not in named, self._seconds[name])
+        )
+        for name in dict.fromkeys(names + named):
             total += self._seconds[name]
             if total > self._budget and chosen:
                 break
             chosen.append(name)
-        return list(dict.fromkeys(chosen)), total
+        return chosen, total
 
     def _by_name(self, path):
         """Returns the tests of a module, and of the program that it belongs to."""
