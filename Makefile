@@ -29,8 +29,7 @@ demo: $(VENV)/installed
 # Everything but what is marked `long`; test-all has everything.
 test: $(VENV)/installed
 	$(IN_PARALLEL) -m "not long" $(LAYERS)
-	$(IN_PARALLEL) -m "not long" $(EXPORTS)
-	$(IN_PARALLEL) -m "not long" $(PROGRAMS)
+	$(IN_PARALLEL) -m "not long" $(EXPORTS) $(PROGRAMS)
 
 test-all: $(VENV)/installed
 	$(IN_PARALLEL) $(LAYERS)

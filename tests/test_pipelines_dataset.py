@@ -159,7 +159,8 @@ def digest(data):
     return [hashlib.sha256(b"".join(part.numpy().tobytes() for part in batch)).hexdigest() for batch in data]
 
 
-@pytest.mark.parametrize("workers", [2, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_run_can_begin_at_every_batch_of_an_epoch(workers):
     whole = digest(augmented(colours=False))
     assert len(set(whole)) == 10

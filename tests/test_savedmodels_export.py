@@ -205,7 +205,10 @@ def test_a_wrong_answer_is_not_exported(finished_run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("script", "words"),
-    [("raise OSError('a\\nno such op')", "Received no such op"), ("exit(3)", "Received the exit status 3")],
+    [
+        ("raise OSError('a\\nno such op')", "Received no such op"),
+        pytest.param("exit(3)", "Received the exit status 3", marks=pytest.mark.long),
+    ],
 )
 def test_what_does_not_load_is_not_exported(finished_run, tmp_path, monkeypatch, script, words):
     monkeypatch.setattr("savedmodels.export._RELOAD", script)
