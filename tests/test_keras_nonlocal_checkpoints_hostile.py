@@ -205,6 +205,6 @@ def test_hostile_files_end_in_one_line_in_little_memory_and_soon(tmp_path, of_ke
         assert text.isprintable() and len(text) < 1000 + len(path), (path, format, text[:2000])
         assert "Expected " in text and "Received " in text and "Try: " in text, (path, text)
         assert seconds < 10 and megabytes < 500, (path, format, seconds, megabytes)
-    # A peak hides a later one that is lower, but not what all of them together reach; for each of Keras's files
-    # a network is made.
+    # A peak hides a later one that is lower, but not what all of them together reach; each of Keras's files
+    # has a network made for it.
     assert of_keras or sum(megabytes for *_, megabytes in rows) < 500
