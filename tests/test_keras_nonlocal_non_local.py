@@ -124,6 +124,7 @@ def test_a_window_larger_than_the_map_is_refused():
         ({"reach": "frame"}, "`reach`.*'spacetime', 'space', 'time'.*Received 'frame'"),
         ({"channels": 0}, "`channels`.*Received 0.*Try: None"),
         ({"subsample": (2, 2)}, r"`subsample`.*Received \(2, 2\).*Try"),
+        ({"subsample": (1, 0, 2)}, r"`subsample`.*Received \(1, 0, 2\).*Try"),
         ({"window_frames": 0}, "`window_frames`.*Received 0"),
         (
             {"window_frames": 3, "subsample": (2, 1, 1)},
