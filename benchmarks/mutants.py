@@ -11,8 +11,8 @@ test that was not chosen might kill a survivor.
 
 The mutants wait in a random order in `build/mutants/session.sqlite`, a session of Cosmic Ray, which its
 `cr-html` shows. A run goes on where the last one ended, and what is done is at any time a fair sample of
-all. A mutant that no test can kill, or should, stands in `benchmarks/equivalent_mutants.txt` with its
-reason.
+all. The plan is that of the code it began with: after a change of the code, remove `build/mutants`. A
+mutant that no test can kill, or should, stands in `benchmarks/equivalent_mutants.txt` with its reason.
 
 Each mutant is tested in a copy of the tree, in a process forked from one that has imported TensorFlow
 already.
@@ -82,8 +82,12 @@ def main():
     os.chdir(_ROOT)
     _WORK.mkdir(parents=True, exist_ok=True)
     if arguments.seconds > 0:
-        # Two runs would change the same files.
-        fcntl.flock(os.open(_WORK / "lock", os.O_WRONLY | os.O_CREAT), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(os.open(_WORK / "lock", os.O_WRONLY | os.O_CREAT), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(
+                "Expected no other run, which changes the same files. Try: --seconds=0, to see its results"
+            )
         _run_tests_with_coverage()
     from cosmic_ray.work_db import use_db
 
@@ -171,7 +175,9 @@ def _test(session, jobs, tests, seconds):
         if not is_control:
             session.set_result(item.job_id, result)
         elif result.is_killed:
-            print(result.output)
+            for worker in workers:
+                worker.terminate()
+            sys.exit(f"{result.output}\nExpected these tests to pass without a mutant. Try: make test")
     for _ in workers:
         todo.put(None)
     for worker in workers:
@@ -198,11 +204,8 @@ class _Tests:
         path, line = str(mutation.module_path), mutation.start_pos[0]
         contexts = self._coverage.contexts_by_lineno(str(_ROOT / path))
         names = set()
-        for lines in (
-            [line],
-            _statement(path, line),
-            contexts,
-        ):  # An import reaches some lines for all tests.
+        # Some lines are reached by an import alone; then all tests that reach the file are asked.
+        for lines in ([line], _statement(path, line), contexts):
             names = names or {name.split("|")[0] for each in lines for name in contexts.get(each, ()) if name}
         named, chosen, total = self._by_name(path), [], 0.0
         names = sorted(
@@ -327,8 +330,8 @@ def _reason(item, result):
 
 
 def _changed(result):
-    """Returns the lines of the code around a mutant, before and after."""
-    return "\n".join(result.diff.splitlines()[3:])
+    """Returns the lines of the code that a mutant changes, before and after."""
+    return "\n".join(line for line in result.diff.splitlines()[4:] if line[:1] in "+-")
 
 
 def _report(session):

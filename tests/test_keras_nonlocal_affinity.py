@@ -7,7 +7,7 @@ import oracles
 import pytest
 from keras import ops
 
-from keras_nonlocal import affinity
+from keras_nonlocal import NonLocal, affinity
 
 SHAPES = {"queries": (2, 37, 5), "keys": (2, 23, 5), "values": (2, 23, 4)}
 WEIGH = {
@@ -172,3 +172,20 @@ def test_fused_attention_of_jax(monkeypatch):
     affinity.softmax_aggregate(*(ops.cast(a, "float32") for a in halves))  # cuDNN takes half precision only
     affinity.softmax_aggregate(*halves[:2], halves[2][..., :4])  # and values as wide as the keys
     assert len(calls) == 1
+
+
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="the others know all sides when they run")
+def test_maps_of_unknown_sides_train_in_one_tile():
+    import tensorflow as tf
+
+    layer = NonLocal()
+    layer.build((None, None, None, None, 8))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, None, 8))])
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x, training=True) ** 2)
+        return tape.gradient(loss, [layer.norm.gamma, layer.theta.kernel])
+
+    x = np.random.default_rng(0).standard_normal((2, 2, 4, 4, 8)).astype("float32")
+    assert all(np.isfinite(part).all() for part in gradient(x))

@@ -8,7 +8,7 @@ import pytest
 
 from train.config import Config
 
-# Name, default, constraint. RNL's runs on Kinetics-400 have these values (Huang and Bors 2020, section 4.1).
+# Name, default, constraint. The docstring of `Config` says whose runs the values are from.
 TABLE = """
 data_dir                ''
 workdir                 ''
