@@ -1,7 +1,7 @@
 """What share of small faults in the code the tests notice: a mutation test, with the mutants of Cosmic Ray.
 
     make mutants
-    python benchmarks/mutants.py [--seconds=3600] [--only=train/loop.py] [--survivors]
+    python benchmarks/mutants.py [--seconds=3600] [--only=train/loop/run.py] [--survivors]
 
 A mutant is the code with one change: a number off by one, `<` for `<=`, `and` for `or`, a condition turned
 round. It is killed when a test fails. A place has one mutant of each kind. Tests are chosen by coverage:

@@ -30,7 +30,10 @@ class Account:
         self._reasons = {bad.path: bad.reason for bad in manifest.unusable}
         self._bad_rows, self._last_bad = set(), set()
         self._used = set()
-        self._replaced_clips = 0
+        self._replaced_clips, self._replaced_at = (
+            0,
+            {},
+        )  # Those of settled steps, and {step: those of others}.
         self._lock = threading.Lock()
         for bad in manifest.unusable:
             _warn(bad)
@@ -43,8 +46,12 @@ class Account:
         return row in self._last_bad
 
     def __str__(self):
-        replaced = f", {self._replaced_clips} clips replaced" if self._replaced_clips else ""
+        replaced = f", {self._num_replaced} clips replaced" if self._num_replaced else ""
         return f"{len(self)} of {self._num_videos} videos{replaced}"
+
+    @property
+    def _num_replaced(self):
+        return self._replaced_clips + sum(tuple(self._replaced_at.values()))
 
     def path(self, row):
         """Returns the path of a row."""
@@ -66,10 +73,35 @@ class Account:
             self._used.update(rows)
             self._last_bad.difference_update(rows)
 
-    def replace(self, clips):
-        """Adds to the count of clips that show another video than the bad one whose turn it was."""
+    def replace(self, clips, step=0):
+        """Enters how many clips of a step show another video than the bad one whose turn it was."""
         with self._lock:
-            self._replaced_clips += clips
+            if clips:
+                self._replaced_at[step] = clips
+
+    def state(self, step):
+        """Returns the account as it stands before a step, ready for JSON.
+
+        Batches are made ahead of time. Videos that a later step has entered already may be in the state, as
+        that step enters them again.
+        """
+        with self._lock:
+            for settled in [other for other in self._replaced_at if other < step]:
+                self._replaced_clips += self._replaced_at.pop(settled)
+            return {
+                "used": sorted(self._used),
+                "bad": sorted(self._bad_rows),
+                "last_bad": sorted(self._last_bad),
+                "reasons": dict(self._reasons),
+                "replaced_clips": self._replaced_clips,
+            }
+
+    def restore(self, state):
+        """Puts a state that `state` returned in the place of the account."""
+        with self._lock:
+            self._used, self._bad_rows = set(state["used"]), set(state["bad"])
+            self._last_bad, self._reasons = set(state["last_bad"]), dict(state["reasons"])
+            self._replaced_clips, self._replaced_at = state["replaced_clips"], {}
 
     def reasons(self):
         """Returns `{path: reason}` of the bad videos, sorted by path."""
@@ -111,7 +143,7 @@ class Account:
             "skipped": num_skipped,
             "never_read": self._num_videos - len(used) - num_skipped,
             "skipped_reasons": dict(reasons.most_common()),
-            "replaced_clips": self._replaced_clips,
+            "replaced_clips": self._num_replaced,
             "bad": bad,
         }
 

@@ -86,8 +86,8 @@ def test_the_summary_adds_up():
     account.add(5, BadVideo("v5.mp4", "damaged"))
     account.use([0, 1, 1, 5])  # v5 is damaged in one place and was used in another.
     account.use([7])
-    account.replace(2)
-    account.replace(1)
+    account.replace(2, step=4)
+    account.replace(1, step=5)
     assert account.summary() == {
         "manifest": manifest(10, [BadVideo("gone.mp4", ""), BadVideo("x.mp4", "")]).fingerprint(),
         "videos": 10,

@@ -11,7 +11,7 @@ PACKAGES = ("keras_nonlocal", "pipelines", "savedmodels", "train")
 ROOMS = {
     "pipelines": "bad_video whole_files decoding manifest clips augmenting order labels account video_files "
     "records dataset synthetic builders",
-    "train": "fields config origin network data optim evaluate loop __main__ kinetics predict convert "
+    "train": "fields config command_line origin network data evaluate loop __main__ kinetics predict convert "
     "profile demo",
     "savedmodels": "whole_directory loading signatures export freeze",
 }

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from train.config import _RELATIONS, Config, config_from_flags, define_flags, read_config
-from train.fields import as_flags, refuse_words
+from train.command_line import config_from_flags, define_flags, read_config, refuse_words
+from train.config import _RELATIONS, Config
+from train.fields import as_flags
 
 FLAGFILES = Path(__file__).parent.parent / "train" / "flagfiles"
 VALID = {"data_dir": "videos", "workdir": "run"}
@@ -58,6 +59,12 @@ OTHER = Config(
     mean=(1.0, 2.0, 3.0),
     std=(0.1, 0.2, 0.3),
     batch_size=3,
+    accumulation=3,
+    ema=0.99,
+    nan_policy="rewind",
+    checkpoint_minutes=1.5,
+    checkpoint_steps=5,
+    keep_checkpoints=3,
     epochs=7,
     learning_rate=0.3,
     warmup_epochs=0.5,
@@ -184,6 +191,8 @@ def refused_with_a_remedy(values, name):
         ("batch_size", {"repeats": 3}),
         ("batch_size", {"repeats": 3, "batch_size": 1}),
         ("batch_size", {"repeats": 3, "batch_size": 0}),
+        ("accumulation", {"accumulation": 7}),
+        ("accumulation", {"accumulation": 0}),
         ("warmup_epochs", {"epochs": 3}),
         ("warmup_epochs", {"epochs": 3, "warmup_epochs": 3.0}),
         ("warmup_epochs", {"epochs": 3, "warmup_epochs": -1.0}),
@@ -215,7 +224,15 @@ def test_every_default_may_be_what_it_is():
 def test_a_flag_file_has_its_flags_under_headings():
     lines = Config(**VALID).to_flags().splitlines()
     headings = [line for line in lines if line.startswith("#")]
-    assert headings == ["# data", "# network", "# clips", "# augmentation", "# optimisation", "# evaluation"]
+    assert headings == [
+        "# data",
+        "# network",
+        "# clips",
+        "# augmentation",
+        "# optimisation",
+        "# checkpoints",
+        "# evaluation",
+    ]
     assert lines[lines.index("# clips") + 1] == "--clip_frames=8"
 
 

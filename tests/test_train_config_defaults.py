@@ -59,7 +59,13 @@ warmup_epochs           5.0                       at least 0
 momentum                0.9                       in [0, 1)
 weight_decay            0.0001                    at least 0
 clip_norm               20.0                      above 0
+accumulation            1                         at least 1
+ema                     0.0                       in [0, 1)
+nan_policy              'stop'                    one of stop, rewind
 seed                    0                         in [0, 2147483647]
+checkpoint_minutes      15.0                      at least 0
+checkpoint_steps        0                         at least 0
+keep_checkpoints        2                         at least 1
 test_clips              10                        at least 1
 test_crops              3                         one of 1, 3
 test_size               256                       at least 1

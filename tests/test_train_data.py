@@ -298,7 +298,7 @@ def test_options_in_pairs(prepared, one, other):
             data.open_data(run)
         return
     opened = data.open_data(run)
-    made = list(opened.batches)
+    made = list(opened.batches())
     assert len(made) == opened.schedule.steps > 0
     for clips, labels in made:
         assert clips.shape == (run.batch_size, run.clip_frames, run.crop, run.crop, 3)

@@ -5,7 +5,7 @@ import small_run
 from absl import flags
 
 from train.__main__ import main
-from train.config import define_flags
+from train.command_line import define_flags
 
 RUN = ["--data_dir=nowhere", "--workdir=run", "--train_annotations=t.jsonl", "--val_annotations=v.jsonl"]
 

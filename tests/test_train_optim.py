@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from train import optim
+from train.loop import optim
 
 
 def quadratic_model(seed):

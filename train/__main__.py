@@ -7,19 +7,25 @@ python -m train --data_dir=DIR --workdir=DIR --train_annotations=FILE --val_anno
 import sys
 
 import tensorflow as tf
-from absl import app, flags
+from absl import app, flags, logging
 
 from pipelines.account import TooManyBadVideos
-from train.config import config_from_flags, define_flags
+from train.command_line import config_from_flags, define_flags, names_of_flags, parse_or_end, refuse_words
 from train.data import open_data
-from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
+from train.fields import in_flags
 from train.loop import DeviceError, train_and_evaluate
+from train.loop.checkpoints import CheckpointError
+from train.loop.stopping import STATUS, Stopped
 from train.network import NetworkError, check_network
+
+# What ends a run with one line.
+_WRONG = (DeviceError, NetworkError, TooManyBadVideos, CheckpointError, OSError, FloatingPointError)
 
 
 def main(argv, flag_values=flags.FLAGS):
     """Checks the flags, opens the data, trains and evaluates, and prints the results."""
     tf.get_logger().setLevel("WARNING")
+    logging.set_verbosity(logging.WARNING)  # TensorFlow has a note for each checkpoint.
     try:
         refuse_words(argv)
         run = config_from_flags(flag_values, ("data_dir", "workdir", "train_annotations", "val_annotations"))
@@ -31,11 +37,14 @@ def main(argv, flag_values=flags.FLAGS):
         sys.exit(f"error: {in_flags(error, names_of_flags(flag_values))}")
     try:
         results = train_and_evaluate(run, data)
-    except (DeviceError, NetworkError, TooManyBadVideos, OSError, FloatingPointError) as error:
-        sys.exit(f"error: {in_flags(error, ['max_bad_fraction'])}")
+    except Stopped as stopped:
+        print(f"stopped by {stopped}; the same command goes on in {run.workdir}", file=sys.stderr)
+        sys.exit(STATUS)
     except KeyboardInterrupt:
-        print(f"stopped; the same command starts the run in {run.workdir} again", file=sys.stderr)
+        print(f"stopped; the same command goes on from the last checkpoint in {run.workdir}", file=sys.stderr)
         sys.exit(130)
+    except _WRONG as error:
+        sys.exit(f"error: {in_flags(error, ['max_bad_fraction'])}")
     print(
         f"top-1 {results['top1']:.1%}, top-5 {results['top5']:.1%} on {results['videos']} videos, "
         f"{results['clips']} clips x {results['crops']} crops, {results['seconds_per_video']:.3f} s per video"

@@ -4,9 +4,6 @@ import dataclasses
 import functools
 import itertools
 import math
-import os
-
-from absl import flags
 
 from keras_nonlocal.architecture import DEPTHS, TEMPORAL_KINDS, TOPOLOGIES
 from pipelines.clips import SAMPLING, SHORT
@@ -17,21 +14,16 @@ from train.fields import (
     as_flags,
     at_least,
     check_fields,
-    define_flag,
     field_of,
-    flag_value,
     from_to_below,
     like,
     one_of,
-    parse,
     within,
 )
 
-flags.disclaim_key_flags()  # Flags belong to the program that defines them, so that its --help lists them.
-
-_data, _network, _clips, _augment, _optimise, _evaluate = (
+_data, _network, _clips, _augment, _optimise, _keep, _evaluate = (
     functools.partial(field_of, heading)
-    for heading in ("data", "network", "clips", "augmentation", "optimisation", "evaluation")
+    for heading in ("data", "network", "clips", "augmentation", "optimisation", "checkpoints", "evaluation")
 )
 _FRACTION = within(0, 1)
 
@@ -184,7 +176,25 @@ class Config:
         1e-4, "what is added to the gradients, times the weights, but for biases and norms", at_least(0)
     )
     clip_norm: float = _optimise(20.0, "largest norm of all gradients together", above(0))
+    accumulation: int = _optimise(
+        1, "parts into which a device cuts its clips of a batch, to take the memory of one", at_least(1)
+    )
+    ema: float = _optimise(
+        0.0,
+        "decay of the weights' moving average, such as 0.9999, which is evaluated and saved; 0 for none",
+        from_to_below(0, 1),
+    )
+    nan_policy: str = _optimise(
+        "stop",
+        "what follows a loss that is NaN or explodes: stop, or rewind to the last checkpoint and show other "
+        "videos in the place of that batch",
+        one_of("stop", "rewind"),
+    )
     seed: int = _optimise(0, "what fixes initial weights, order, clips and crops", within(0, 2**31 - 1))
+
+    checkpoint_minutes: float = _keep(15.0, "minutes between checkpoints, 0 for none in between", at_least(0))
+    checkpoint_steps: int = _keep(0, "steps between checkpoints, 0 to go by minutes alone", at_least(0))
+    keep_checkpoints: int = _keep(2, "how many of the newest are kept, beside the best", at_least(1))
 
     test_clips: int = _evaluate(10, "clips along time per video", at_least(1))
     test_crops: int = _evaluate(3, "crops per clip: the centre, or three along the long side", one_of(1, 3))
@@ -234,64 +244,15 @@ _RELATIONS = (
         lambda c: -(-c.batch_size // c.repeats) * c.repeats,
     ),
     Relation(
+        "accumulation",
+        lambda c: c.batch_size % c.accumulation == 0,
+        "a divisor of --batch_size={0.batch_size}",
+        lambda c: max(n for n in range(1, c.accumulation + 1) if c.batch_size % n == 0),
+    ),
+    Relation(
         "warmup_epochs",
         lambda c: c.warmup_epochs < c.epochs,
         "less than --epochs={0.epochs}",
         lambda c: c.epochs / 10,
     ),
 )
-
-
-def define_flags(flag_values=flags.FLAGS, **defaults):
-    """Defines a flag for each field of `Config`; `defaults` take the place of the fields' own."""
-    for field in dataclasses.fields(Config):
-        define_flag(field, defaults.get(field.name, field.default), flag_values)
-
-
-def config_from_flags(flag_values=flags.FLAGS, needed=("data_dir", "workdir")):
-    """Returns the `Config` that parsed flags describe.
-
-    Args:
-        flag_values: The parsed flags.
-        needed: Names of the fields that may not be empty, among those of `_NEEDED`.
-
-    Raises:
-        ValueError: A value is outside what its field allows, or a needed one is missing.
-
-    Without --warmup_epochs, a short run has a short warm-up, a tenth of its epochs.
-    """
-    for name in needed:
-        if not flag_values[name].value:
-            what, example = _NEEDED[name]
-            raise ValueError(f"Expected --{name} to be {what}. Received none. Try: --{name}={example}.")
-    values = {field.name: flag_value(field, flag_values) for field in dataclasses.fields(Config)}
-    if not flag_values["warmup_epochs"].present:
-        values["warmup_epochs"] = min(values["warmup_epochs"], values["epochs"] / 10)
-    return Config(**values)
-
-
-_NEEDED = {
-    "data_dir": ("a directory", "DIR"),
-    "workdir": ("a directory", "DIR"),
-    "train_annotations": ("a manifest, records or a CSV", "videos.jsonl#train"),
-    "val_annotations": ("a manifest, records or a CSV", "videos.jsonl#val"),
-}
-
-
-def read_config(workdir):
-    """Returns the configuration of a run that was started in `workdir`.
-
-    Raises:
-        FileNotFoundError: No run was started there.
-        ValueError: Its run.flags has a flag that is unknown, or a wrong value.
-    """
-    path = os.path.join(workdir, "run.flags")
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f"Expected the directory of a run. Received {workdir!r}, which has no run.flags. "
-            "Try: --workdir=DIR of a run of python -m train, or `make demo` first."
-        )
-    flag_values = flags.FlagValues()
-    define_flags(flag_values)
-    parse(["", f"--flagfile={path}"], flag_values)
-    return config_from_flags(flag_values)

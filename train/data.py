@@ -13,7 +13,7 @@ from pipelines.account import Account
 from pipelines.augmenting import colour, crops, erasing, mixing, rand_augment
 from pipelines.augmenting.resizing import scale_short_side
 from pipelines.clips import SAMPLING
-from pipelines.dataset import ClipFormat, evaluation_views, training_clips
+from pipelines.dataset import ClipFormat, check_training, evaluation_views, training_clips
 from pipelines.decoding.decode import decode_frames
 from pipelines.decoding.isolation import open_decoder
 from pipelines.decoding.limits import Limits
@@ -44,11 +44,10 @@ class Data:
     """The opened and checked data of a run.
 
     Attributes:
-        train: The source of the training videos, see `pipelines.dataset`.
-        val: The source of the validation videos.
+        train, val: The sources of the training and the validation videos, see `pipelines.dataset`.
         schedule: The `Schedule` of the training.
         accounts: {"train": `Account`, "val": `Account`}.
-        batches: The training batches of all epochs.
+        batches: Function (first_step, skipped) -> the training batches from a step on.
         close: Function that ends the decoder's processes.
     """
 
@@ -56,7 +55,7 @@ class Data:
     val: object
     schedule: Schedule
     accounts: dict
-    batches: tf.data.Dataset
+    batches: object
     close: object
 
     @property
@@ -87,12 +86,13 @@ def open_data(config):
         train = open_split(config, config.train_annotations, decode)
         val = open_split(config, config.val_annotations, decode, train.manifest.classes)
         _check_apart(train.manifest, val.manifest)
+        check_training(train, config.flip, config.data_service)
         schedule = Schedule(
             len(train.manifest), config.batch_size, config.epochs, config.seed, config.repeats
         )
         splits = {"train": train, "val": val}
         accounts = {name: Account(split.manifest, config.max_bad_fraction) for name, split in splits.items()}
-        batches = training_batches(config, train, accounts["train"], schedule)
+        batches = functools.partial(training_batches, config, train, accounts["train"], schedule)
         return Data(train, val, schedule, accounts, batches, stack.pop_all().close)
 
 
@@ -252,8 +252,8 @@ def training_transform(config):
     return transform
 
 
-def training_batches(config, source, account, schedule, first_step=0):
-    """Returns the training batches of all epochs, see `pipelines.dataset.training_clips`."""
+def training_batches(config, source, account, schedule, first_step=0, skipped=()):
+    """Returns the training batches from a step on, see `pipelines.dataset.training_clips`."""
     scale = functools.partial(scale_short_side, size=config.short_side) if config.short_side else None
     mix = functools.partial(mixing.mix, mixup_alpha=config.mixup, cutmix_alpha=config.cutmix)
     return training_clips(
@@ -267,12 +267,13 @@ def training_batches(config, source, account, schedule, first_step=0):
         scale=scale,
         mix=mix if mixes(config) else None,
         first_step=first_step,
+        skipped=skipped,
         workers=config.workers or tf.data.AUTOTUNE,
         service=config.data_service,
     )
 
 
-def evaluation_clips(config, source, account, devices=1):
+def evaluation_clips(config, source, account, devices=1, first_view=0):
     """Returns the batches of the views by which a model is evaluated, see `evaluation_views`.
 
     Args:
@@ -281,6 +282,7 @@ def evaluation_clips(config, source, account, devices=1):
         account: The `Account` of the source's manifest.
         devices: How many share a batch. All batches are of one size that they divide, near
             `config.batch_size`; few blank views fill up the last one.
+        first_view: The view to begin with, counted over all videos.
     """
     views = len(source.manifest) * config.test_clips * config.test_crops
     num_batches = -(-views // config.batch_size)
@@ -293,5 +295,6 @@ def evaluation_clips(config, source, account, devices=1):
         batch_size=-(-views // (num_batches * devices)) * devices,
         account=account,
         fill=True,
+        first_view=first_view,
         workers=config.workers or tf.data.AUTOTUNE,
     )

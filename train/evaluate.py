@@ -2,12 +2,13 @@
 
 import time
 
+import keras
 import numpy as np
 
 from train.data import evaluation_clips
 
 
-def video_logits(model, source, config, account, verbose="auto"):
+def video_logits(model, source, config, account, verbose="auto", progress=None):
     """Returns the logits of each readable video, averaged over its clips and crops.
 
     Args:
@@ -16,6 +17,8 @@ def video_logits(model, source, config, account, verbose="auto"):
         config: The `Config` of the run; its fields say which views there are.
         account: The `Account` of the source's manifest, in which unreadable videos are entered.
         verbose: As for Keras's `predict`: 0 prints nothing.
+        progress: A `Progress`, which may hold the scores of the first views already, and gets
+            those of each batch.
 
     Returns:
         (logits, labels): float [videos, classes] and int [videos], in the manifest's order without the
@@ -26,9 +29,14 @@ def video_logits(model, source, config, account, verbose="auto"):
         tf.errors.OpError: More videos are bad than the account allows, or no video can be read.
     """
     videos, count = source.manifest.videos, config.test_clips * config.test_crops
-    views = evaluation_clips(config, source, account, model.distribute_strategy.num_replicas_in_sync)
-    scores = model.predict(views.map(lambda clips, labels, weights: clips), verbose=verbose)
-    scores = scores[: len(videos) * count]  # What fills up the last batch comes after them.
+    progress = progress or Progress()
+    done = len(progress.scores)
+    if done < len(videos) * count:
+        devices = model.distribute_strategy.num_replicas_in_sync
+        views = evaluation_clips(config, source, account, devices, done)
+        clips = views.map(lambda clips, labels, weights: clips)
+        model.predict(clips, verbose=verbose, callbacks=[progress])
+    scores = progress.scores[: len(videos) * count]  # What fills up the last batch comes after them.
     scores = scores.reshape(len(videos), count, -1).mean(axis=1)
     good = [row for row in range(len(videos)) if row not in account]
     wrong = [row for row in good if not np.isfinite(scores[row]).all()]
@@ -41,7 +49,36 @@ def video_logits(model, source, config, account, verbose="auto"):
     return scores[good], np.array([videos[row].label for row in good], int)
 
 
-def evaluate(model, source, config, account, verbose="auto"):
+class Progress(keras.callbacks.Callback):
+    """Keeps the scores of an evaluation, view by view.
+
+    Args:
+        scores: float32 [views, classes], the scores of the first views, if they are there already.
+        seconds: What these took.
+    """
+
+    def __init__(self, scores=(), seconds=0.0):
+        super().__init__()
+        self._seconds, self._start = seconds, time.monotonic()
+        self._parts = [scores] if len(scores) else []
+
+    @property
+    def scores(self):
+        """float32 [views, classes], the scores of the first views; () where there are none."""
+        self._parts = [np.concatenate(self._parts)] if self._parts else []
+        return self._parts[0] if self._parts else ()
+
+    @property
+    def seconds(self):
+        """Seconds of the evaluation until now."""
+        return self._seconds + time.monotonic() - self._start
+
+    def on_predict_batch_end(self, batch, logs=None):
+        """Adds the scores of a batch."""
+        self._parts.append(np.asarray(logs["outputs"]))
+
+
+def evaluate(model, source, config, account, verbose="auto", progress=None):
     """Evaluates a model on all videos of a source.
 
     The scores do not depend on the number of devices, nor on the size of a batch, but for rounding.
@@ -52,6 +89,7 @@ def evaluate(model, source, config, account, verbose="auto"):
         config: The `Config` of the run.
         account: The `Account` of the source's manifest.
         verbose: 0 prints nothing.
+        progress: As for `video_logits`.
 
     Returns:
         A dictionary: `top1` and `top5` in [0, 1]; `loss`, the mean cross-entropy in nats; the count of
@@ -61,9 +99,8 @@ def evaluate(model, source, config, account, verbose="auto"):
         FloatingPointError: A logit is infinite or NaN.
         tf.errors.OpError: More videos are bad than the account allows, or no video can be read.
     """
-    start = time.monotonic()
-    logits, labels = video_logits(model, source, config, account, verbose)
-    seconds = time.monotonic() - start
+    progress = progress or Progress()
+    logits, labels = video_logits(model, source, config, account, verbose, progress)
     return {
         "top1": accuracy(logits, labels, 1),
         "top5": accuracy(logits, labels, 5),
@@ -71,7 +108,7 @@ def evaluate(model, source, config, account, verbose="auto"):
         "videos": len(labels),
         "clips": config.test_clips,
         "crops": config.test_crops,
-        "seconds_per_video": seconds / len(labels),
+        "seconds_per_video": progress.seconds / len(labels),
     }
 
 

@@ -7,7 +7,7 @@ import shlex
 from typing import NamedTuple
 
 from keras_nonlocal.architecture import IMAGES, TEMPORAL_KINDS, TOPOLOGIES
-from train.config import read_config
+from train.command_line import read_config
 from train.fields import as_flags
 
 _SUFFIX = ".weights.h5"

@@ -9,8 +9,8 @@ import sys
 from absl import app, flags
 
 from keras_nonlocal.counting import count, format_count
-from train import config
-from train.fields import parse_or_end, refuse_words
+from train import command_line
+from train.command_line import parse_or_end, refuse_words
 from train.network import build_network
 
 
@@ -23,7 +23,7 @@ def main(argv):
     """Prints the network that the flags describe, or ends with the reason why they describe none."""
     try:
         refuse_words(argv)
-        run = config.config_from_flags(flags.FLAGS, needed=())
+        run = command_line.config_from_flags(flags.FLAGS, needed=())
         network = build_network(dataclasses.replace(run, weights=""), flags.FLAGS.num_classes)
     except ValueError as error:
         sys.exit(f"error: {error}")
@@ -35,6 +35,6 @@ def main(argv):
 if __name__ == "__main__":
     flags.DEFINE_integer("num_classes", 400, "width of the classifier", lower_bound=1)
     flags.DEFINE_integer("side", None, "pixels of the clip's sides; --crop by default", lower_bound=1)
-    config.define_flags()
-    flags.adopt_module_key_flags(config)  # Then --help lists them.
+    command_line.define_flags()
+    flags.adopt_module_key_flags(command_line)  # Then --help lists them.
     app.run(main, flags_parser=parse_or_end)

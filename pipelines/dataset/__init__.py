@@ -11,10 +11,11 @@ could not read are entered here.
 from pipelines.dataset.clip_format import ClipFormat
 from pipelines.dataset.evaluation import evaluation_views, video_views
 from pipelines.dataset.python_calls import iterators_ended_on_error
-from pipelines.dataset.training import training_clips
+from pipelines.dataset.training import check_training, training_clips
 
 __all__ = [
     "ClipFormat",
+    "check_training",
     "evaluation_views",
     "iterators_ended_on_error",
     "training_clips",

@@ -18,6 +18,7 @@ def evaluation_views(
     batch_size,
     account,
     fill=False,
+    first_view=0,
     workers=tf.data.AUTOTUNE,
 ):
     """Returns clips x crops views of every video, in the manifest's order, in batches of views.
@@ -36,6 +37,7 @@ def evaluation_views(
             with an error.
         fill: Whether further blank views, whose weight is 0, make the last batch as large as the others.
             Several devices that share a batch need this, as a small one would leave nothing for some of them.
+        first_view: The view to begin with, counted over all videos.
         workers: Videos read in parallel; by default TensorFlow chooses how many.
 
     Returns:
@@ -58,13 +60,15 @@ def evaluation_views(
     def normalised(pixels, labels, weights):
         return normalise(pixels, clip_format.mean, clip_format.std), labels, weights
 
-    num_videos = len(source.manifest)
-    every = tf.data.Dataset.range(num_videos).map(views, num_parallel_calls=workers).unbatch()
+    num_videos, first_video = len(source.manifest), first_view // count
+    num_views = num_videos * count - first_view
+    every = tf.data.Dataset.range(first_video, num_videos).map(views, num_parallel_calls=workers).unbatch()
+    every = every.skip(first_view - first_video * count)
     if fill:
         blank = tf.data.Dataset.from_tensors(tuple(tf.zeros(x.shape, x.dtype) for x in every.element_spec))
-        every = every.concatenate(blank.repeat(-num_videos * count % batch_size))
+        every = every.concatenate(blank.repeat(-num_views % batch_size))
     batches = every.batch(batch_size).map(normalised).prefetch(tf.data.AUTOTUNE)
-    num_batches = -(-num_videos * count // batch_size)
+    num_batches = -(-num_views // batch_size)
     return with_options(batches.apply(tf.data.experimental.assert_cardinality(num_batches)))
 
 

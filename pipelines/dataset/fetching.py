@@ -35,7 +35,7 @@ def fetch(source, row, sample, draws, transform=None):
     return tf.ensure_shape(ok, ()), frames, tf.ensure_shape(seconds, (None,)), tf.ensure_shape(reason, ())
 
 
-def enter(account, used, bad, reasons, replaced=0):
+def enter(account, used, bad, reasons, replaced=0, step=0):
     """Returns the operation that enters rows in an account. There is no other place where this is done.
 
     The operation fails with `TooManyBadVideos` if more videos are bad than the account allows.
@@ -46,17 +46,18 @@ def enter(account, used, bad, reasons, replaced=0):
         bad: int64 vector, the rows that could not be read.
         reasons: String vector, the reason for each row of `bad`.
         replaced: int scalar, how many clips show another video than the one whose turn it was.
+        step: int scalar, the step of a training of which the clips are.
     """
 
     @lets_python_end
-    def note(used, bad, reasons, replaced):
+    def note(used, bad, reasons, replaced, step):
         account.use(used.tolist())
-        account.replace(int(replaced))
+        account.replace(int(replaced), int(step))
         for row, reason in zip(bad.tolist(), reasons.tolist(), strict=True):
             account.add(row, BadVideo(account.path(row), reason.decode()))
         account.check()
 
-    return tf.numpy_function(note, [used, bad, reasons, replaced], [])
+    return tf.numpy_function(note, [used, bad, reasons, replaced, step], [])
 
 
 def with_options(dataset):

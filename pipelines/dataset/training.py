@@ -25,6 +25,7 @@ def training_clips(
     scale=None,
     mix=None,
     first_step=0,
+    skipped=(),
     workers=tf.data.AUTOTUNE,
     service="",
 ):
@@ -49,6 +50,7 @@ def training_clips(
         mix: Function (clips float32, labels float32 [B, K], seed int32 [2]) -> (clips, labels), as in
             `pipelines.augmenting.mixing`; labels are then vectors.
         first_step: The batch to begin with, counted over all epochs.
+        skipped: Steps whose videos give way to others, as if they were bad; a step may stand there again.
         workers: Clips made in parallel; by default TensorFlow chooses how many.
         service: Address of a tf.data service, `grpc://HOST:PORT`, that makes the clips; the source must not
             need Python. The batches are the same, but may arrive in another order.
@@ -60,19 +62,15 @@ def training_clips(
     Raises:
         ValueError: Flips would make labels wrong, or the source cannot be sent to a service.
     """
-    check_flip(source.manifest, flip)
-    if service and source.needs_python:
-        raise ValueError(
-            "Expected records for a tf.data service, as its hosts run no Python. Received video files. "
-            "Try: python -m pipelines.records, and its output in the place of the manifest."
-        )
+    check_training(source, flip, service)
     labels_of = clip_labels(source.manifest, vectors=mix is not None)
     views, blank_views = _view_makers(clip_format, schedule, transform, flip)
 
     @plainly
     def clip(index):
+        first = _times_in(skipped, index // schedule.videos_per_step)
         ok, row, frames, seconds, *bad = _first_readable(
-            source, schedule.order, index, sample, scale, clip_format.frames
+            source, schedule.order, index, first, sample, scale, clip_format.frames
         )
         pixels, flips = tf.cond(ok, lambda: views(frames, index), blank_views)
         return ok, pixels, labels_of(row, seconds, flips), index, row, *bad
@@ -85,9 +83,20 @@ def training_clips(
     if service:
         policy = tf.data.experimental.service.ShardingPolicy.DYNAMIC
         clips = clips.apply(tf.data.experimental.service.distribute(policy, service))
-    batches = clips.map(_batch_maker(clip_format, schedule, account, mix), num_parallel_calls=workers)
+    batch = _batch_maker(clip_format, schedule, account, mix, skipped)
+    batches = clips.map(batch, num_parallel_calls=workers)
     batches = batches.apply(tf.data.experimental.assert_cardinality(max(0, schedule.steps - first_step)))
     return with_options(batches.prefetch(tf.data.AUTOTUNE))
+
+
+def check_training(source, flip, service=""):
+    """Raises ValueError if flips would make labels wrong, or if the source cannot be sent to a service."""
+    check_flip(source.manifest, flip)
+    if service and source.needs_python:
+        raise ValueError(
+            "Expected records for a tf.data service, as its hosts run no Python. Received video files. "
+            "Try: python -m pipelines.records, and its output in the place of the manifest."
+        )
 
 
 def _view_makers(clip_format, schedule, transform, flip):
@@ -116,7 +125,7 @@ def _view_makers(clip_format, schedule, transform, flip):
     return views, blanks
 
 
-def _batch_maker(clip_format, schedule, account, mix):
+def _batch_maker(clip_format, schedule, account, mix, skipped):
     """Returns the function that makes a batch of clips: it enters the videos, normalises and mixes."""
     expected = "TooManyBadVideos: Expected a readable video."
     message = f"{expected} Received {_MOST_ATTEMPTS} bad ones in a row. Try: repair them, or leave them out."
@@ -124,9 +133,12 @@ def _batch_maker(clip_format, schedule, account, mix):
     @plainly
     def batch(ok, pixels, labels, indices, rows, bad, reasons):
         is_row = bad >= 0  # [B / R, attempts]
-        replaced = schedule.repeats * tf.math.count_nonzero(is_row[:, 0], dtype=tf.int32)
+        step = indices[0] // schedule.videos_per_step
+        is_replaced = tf.reduce_any(is_row, 1) | (_times_in(skipped, step) > 0)
+        replaced = schedule.repeats * tf.math.count_nonzero(is_replaced, dtype=tf.int32)
         bad, reasons = tf.boolean_mask(bad, is_row), tf.boolean_mask(reasons, is_row)
-        with tf.control_dependencies([enter(account, tf.boolean_mask(rows, ok), bad, reasons, replaced)]):
+        used = tf.boolean_mask(rows, ok)
+        with tf.control_dependencies([enter(account, used, bad, reasons, replaced, step)]):
             all_readable = tf.debugging.assert_equal(ok, True, message)
         with tf.control_dependencies([all_readable]):
             clips = tf.reshape(pixels, (schedule.batch_size, *pixels.shape[2:]))  # [B, T, size, size, 3]
@@ -139,8 +151,13 @@ def _batch_maker(clip_format, schedule, account, mix):
     return batch
 
 
-def _first_readable(source, order, index, sample, scale, clip_frames):
-    """Looks for the first readable video for a clip.
+def _times_in(steps, step):
+    """Returns how often a step stands among others, int32."""
+    return tf.math.count_nonzero(tf.constant(steps, tf.int64) == step, dtype=tf.int32)
+
+
+def _first_readable(source, order, index, first, sample, scale, clip_frames):
+    """Looks for the first readable video for a clip, from the attempt `first` on.
 
     Returns:
         (ok, row, frames, seconds, bad, reasons): whether one of those that were tried is readable; its row,
@@ -164,7 +181,7 @@ def _first_readable(source, order, index, sample, scale, clip_frames):
     _, ok, row, frames, seconds, bad, reasons = tf.while_loop(
         lambda attempt, ok, *_: ~ok & (attempt < _MOST_ATTEMPTS),
         read,
-        [0, False, tf.constant(0, tf.int64), *blank, *none],
+        [first, False, tf.constant(0, tf.int64), *blank, *none],
         shape_invariants=[tf.TensorShape(shape) for shape in shapes],
     )
     frames, seconds = tf.cond(ok, lambda: (frames, seconds), lambda: blank)

@@ -33,6 +33,10 @@ class SGD(keras.optimizers.SGD):
             gradient = ops.add(gradient, ops.multiply(variable, self.l2))
         super().update_step(gradient, variable, learning_rate)
 
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        """Returns the gradients as they are: `trainer.Trainer` has summed them over all devices."""
+        return grads_and_vars
+
     def get_config(self):
         """Returns the constructor's arguments."""
         return {**super().get_config(), "l2": self.l2}

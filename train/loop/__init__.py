@@ -1,0 +1,9 @@
+"""The loop of a run, from the manifests to `results.json`, and from any step on.
+
+`run` goes the whole way. `workdir` claims the directory, `state` is how far a run is, and `checkpoints` keep
+it. `fitting` trains with the step of `trainer` and the optimizer of `optim`, and `stopping` hears signals.
+"""
+
+from train.loop.run import DeviceError, check_devices, train_and_evaluate
+
+__all__ = ["DeviceError", "check_devices", "train_and_evaluate"]

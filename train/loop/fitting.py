@@ -1,0 +1,206 @@
+"""Fits a model step by step: from any step on, with checkpoints, and with an end where the loss is lost."""
+
+import dataclasses
+import gc
+import logging
+import os
+
+import keras
+import numpy as np
+
+from train.evaluate import evaluate
+from train.loop.checkpoints import CheckpointError
+from train.loop.state import Validation
+from train.loop.stopping import Stopped
+
+_logger = logging.getLogger(__name__)
+
+_EXPLODED = 1000.0  # Nats; a network that knows nothing has the logarithm of the count of classes.
+_MOST_OVERFLOWS = 30  # One after the other; each halves the scale of the loss, which begins at 2^15.
+_MOST_REWINDS = 3  # To the same checkpoint.
+
+
+class Diverged(Exception):
+    """A loss or a weight became infinite or NaN, or the loss exploded. The text says what, and where."""
+
+
+def fit(model, config, data, run):
+    """Trains for what is left of all epochs; after each one, classifies each validation video's centre clip.
+
+    Args:
+        model: The compiled `train.loop.trainer.Trainer`.
+        config: A `Config`.
+        data: The run's `Data`.
+        run: The `train.loop.state.RunState`, which goes on from its step.
+
+    Raises:
+        FloatingPointError: A loss or a weight became infinite or NaN, or the loss exploded, and
+            `config.nan_policy` is to stop, or too little was gained by going back.
+        CheckpointError: The last checkpoint cannot be written.
+        Stopped: A signal ended the training; it has been saved.
+    """
+    rewinds = []
+    while not run.is_trained:
+        try:
+            _fit_from(model, config, data, run)
+        except Diverged as error:
+            step, text = run.step, str(error)
+            if config.nan_policy == "rewind":
+                skipped = [*run.skipped, step - 1]
+                run.restore()
+                run.skipped = skipped
+                rewinds.append(run.step)
+            if config.nan_policy == "stop" or rewinds.count(run.step) > _MOST_REWINDS:
+                raise FloatingPointError(_remedy(text, config)) from None
+            _logger.warning("%s. The run goes back to step %d, and shows others then.", text, run.step)
+            gc.collect()  # The threads of the data that are not needed any more end.
+
+
+def _remedy(text, config):
+    other = "" if config.nan_policy == "rewind" else ", or --nan_policy=rewind to leave such batches out"
+    return f"{text}. Try: --learning_rate={config.learning_rate / 10:g}, in a new --workdir{other}"
+
+
+def _fit_from(model, config, data, run):
+    """Trains from the run's step to the end of its epoch, or from an epoch's beginning to the end."""
+    steps, done = run.steps_per_epoch, run.step - run.epoch * run.steps_per_epoch
+    callbacks = keras.callbacks.CallbackList(
+        [
+            _Watch(run, data, config),  # The others report what it finds.
+            _Bar(done),  # It ends its line before others print.
+            keras.callbacks.TensorBoard(os.path.join(config.workdir, "tensorboard"), write_graph=False),
+            _Saves(run, data, config),
+        ],
+        add_history=True,
+        model=model,
+        verbose=1,
+        epochs=config.epochs,
+        steps=steps,
+    )
+    if done == steps:  # What is left of the epoch is its validation.
+        callbacks.on_train_begin()
+        callbacks.on_epoch_end(run.epoch, dict(run.logs))
+        callbacks.on_train_end()
+        return
+    model.fit(
+        data.batches(run.step, tuple(run.skipped)),
+        initial_epoch=run.epoch,
+        epochs=run.epoch + 1 if done else config.epochs,
+        steps_per_epoch=steps - done,
+        shuffle=False,  # The batches are in the right order already.
+        callbacks=callbacks,
+    )
+
+
+class _Bar(keras.callbacks.ProgbarLogger):
+    """The bar of an epoch of which some steps were done before."""
+
+    def __init__(self, done):
+        super().__init__()
+        self._done = done
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch + self._done, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.progbar is not None:
+            super().on_epoch_end(epoch, logs)
+
+
+class _Watch(keras.callbacks.Callback):
+    """Counts the steps, looks at each loss, and validates."""
+
+    def __init__(self, run, data, config):
+        super().__init__()
+        self._run, self._data = run, data
+        self._config, self._centre = config, dataclasses.replace(config, test_clips=1, test_crops=1)
+        self._overflows = 0  # One after the other.
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Gives the metrics what they had at the checkpoint; Keras has set them to 0 just now."""
+        values, self._run.metrics = self._run.metrics or (), None
+        for variable, value in zip(self.model.metrics_variables, values, strict=False):
+            variable.assign(value)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Counts a step; raises `Diverged`."""
+        run, loss, norm = self._run, logs.pop("batch_loss"), logs.pop("gradient_norm")
+        run.average.update(keras.ops.cast(run.step, "float32"))
+        run.step += 1
+        is_finite = bool(np.isfinite([loss, norm]).all())
+        if isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer):
+            run.overflows += not is_finite
+            self._overflows = 0 if is_finite else self._overflows + 1
+            is_finite = self._overflows <= _MOST_OVERFLOWS
+        if not is_finite or loss > _EXPLODED:
+            raise Diverged(
+                f"Expected finite losses and weights. Received loss {loss:g} and a gradient of norm {norm:g} "
+                f"in step {run.step} (epoch {run.epoch + 1}), which shows {_shown(run, self._data)}"
+            )
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Adds the scores of the validation to the logs; raises `Stopped`."""
+        for name in ("batch_loss", "gradient_norm"):
+            logs.pop(name, None)
+        account, before = self._data.accounts["val"], dict(logs)
+        try:
+            with self._run.average.shown():
+                progress = Validation(self._run.stop)
+                scores = evaluate(self.model, self._data.val, self._centre, account, 0, progress)
+        except Stopped:
+            self._run.save(before)
+            raise
+        logs.update({f"val_{name}": scores[name] for name in ("loss", "top1", "top5")})
+
+
+def _shown(run, data):
+    """Returns the paths of the videos of the last step, as text."""
+    schedule, step = data.schedule, run.step - 1
+    clips = range(step * schedule.videos_per_step, (step + 1) * schedule.videos_per_step)
+    rows = [int(schedule.order.row(clip, run.skipped.count(step))) for clip in clips]
+    return ", ".join(data.train.manifest.videos[row].path for row in rows)
+
+
+class _Saves(keras.callbacks.Callback):
+    """Writes checkpoints, and ends the run where a signal asks for it."""
+
+    def __init__(self, run, data, config):
+        super().__init__()
+        self._run, self._data, self._config = run, data, config
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Saves if it is time; raises `Stopped`."""
+        if self._run.stop or self._run.is_due():
+            self._save(logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Ends the epoch, and saves; raises `Stopped`."""
+        run = self._run
+        run.epoch += 1
+        counts = f"{self._data.accounts['train']} for training, {self._data.accounts['val']} for validation"
+        overflows = f"; {run.overflows} steps overflowed in float16" if run.overflows else ""
+        print(f"bad videos skipped: {counts}{overflows}", flush=True)
+        for name, account in self._data.accounts.items():
+            account.write(os.path.join(self._config.workdir, f"bad_videos_{name}.csv"))
+        if run.best is None or logs["val_top1"] > run.best["top1"]:
+            run.best = {"epoch": epoch, "top1": logs["val_top1"]}
+            self._save(is_best=True)
+        self._save()
+
+    def _save(self, logs=None, is_best=False):
+        run = self._run
+        wrong = [v.path for v in self.model.weights if not np.isfinite(keras.ops.convert_to_numpy(v)).all()]
+        if wrong:
+            raise Diverged(
+                "Expected finite losses and weights. Received infinity or NaN in "
+                f"{len(wrong)} of {len(self.model.weights)} weights after step {run.step} (epoch "
+                f"{run.epoch + bool(logs)}), which shows {_shown(run, self._data)}"
+            )
+        try:
+            run.save(logs, is_best)
+        except CheckpointError as error:
+            if run.stop or run.is_trained:
+                raise
+            _logger.warning("%s The run goes on without.", error)
+        if run.stop and not is_best:
+            raise Stopped(run.stop.name)

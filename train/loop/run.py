@@ -1,0 +1,172 @@
+"""Trains and evaluates one configuration, from the manifests to `results.json`."""
+
+import contextlib
+import json
+import math
+import os
+import re
+
+import keras
+import tensorflow as tf
+
+from pipelines.account import TooManyBadVideos
+from pipelines.dataset import iterators_ended_on_error
+from pipelines.whole_files import whole_file
+from train.data import mixes
+from train.evaluate import evaluate
+from train.loop import optim
+from train.loop.fitting import fit
+from train.loop.state import RunState
+from train.loop.stopping import StopRequest
+from train.loop.trainer import MovingAverage, Trainer
+from train.loop.workdir import claim_workdir, write_text
+from train.network import build_network
+
+
+class DeviceError(ValueError):
+    """A training batch cannot be shared among the devices."""
+
+
+@iterators_ended_on_error()
+def train_and_evaluate(config, data, strategy=None):
+    """Trains a model and evaluates it, or goes on with a run that was interrupted.
+
+    Writes to `config.workdir`: `run.flags` (the configuration), `checkpoints/`, `tensorboard/`,
+    `bad_videos_train.csv`, `bad_videos_val.csv`, `model.keras`, `serving.json` (classes and preprocessing,
+    for export) and `results.json`.
+
+    Args:
+        config: A `Config`.
+        data: The `Data` that `train.data.open_data` returned for it; it is closed after the evaluation.
+        strategy: A `tf.distribute.Strategy`; None mirrors the model on every GPU, or on the CPU.
+
+    Returns:
+        The results, as written to `results.json`.
+
+    Raises:
+        FileExistsError: The workdir holds a run of another configuration.
+        DeviceError: The devices do not divide a training batch; nothing is written.
+        NetworkError: The flags describe no network, or --weights does not fit it; nothing is written.
+        FloatingPointError: A loss or a weight became infinite or NaN, and `model.keras` is not written; or a
+            score did, and `results.json` is not written.
+        CheckpointError: A checkpoint cannot be written, or is of another network.
+        Stopped: A signal ended the run; it has saved what it had.
+        TooManyBadVideos: More than `config.max_bad_fraction` of the videos cannot be read.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.closing(data))
+        keras.utils.set_random_seed(config.seed)
+        keras.config.set_dtype_policy(config.dtype_policy)
+        strategy = strategy or tf.distribute.MirroredStrategy()
+        check_devices(config, len(data.train.manifest), strategy.num_replicas_in_sync)
+        with strategy.scope():
+            model = build_model(config, data)
+            average = MovingAverage(model, config.ema)
+        stack.enter_context(claim_workdir(config))
+        stop = stack.enter_context(StopRequest())
+        run = RunState(config, data, model, average, stop)
+        run.restore()
+        path = os.path.join(config.workdir, "results.json")
+        if run.is_trained and os.path.exists(path):
+            print(f"{path} is there already: this run is done", flush=True)
+            with open(path, encoding="utf-8") as file:
+                return json.load(file)
+        write_accounts(config, data.accounts)
+        check_accounts(data.accounts)
+        print(
+            f"{model.name}: {model.count_params():,} parameters, {len(data.train.manifest)} training and "
+            f"{len(data.val.manifest)} validation videos of {len(data.classes)} classes, "
+            f"{strategy.num_replicas_in_sync} device(s){run.where()}"
+        )
+        try:
+            if not run.is_trained:
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(path)  # It is of fewer epochs.
+                fit(model, config, data, run)
+            seconds = run.seconds
+            with average.shown():
+                save(model, config, data.classes)
+                results = evaluate(model, data.val, config, data.accounts["val"], progress=run.evaluation())
+        except tf.errors.OpError as error:
+            check_accounts(data.accounts)  # If bad videos stopped the data, this says it better.
+            if found := re.search(r"TooManyBadVideos: (.*)", str(error)):
+                raise TooManyBadVideos(found[1]) from error
+            raise
+        finally:
+            write_accounts(config, data.accounts)
+        results |= {
+            "train_seconds": seconds,
+            "parameters": model.count_params(),
+            "data": {name: account.summary() for name, account in data.accounts.items()},
+        }
+        write_text(path, json.dumps(results, indent=2) + "\n")
+        run.finish()
+        return results
+
+
+def check_devices(config, num_videos, devices):
+    """Raises DeviceError unless each of the devices gets as many clips of a training batch as the others."""
+    parts = devices * config.accumulation
+    if config.batch_size % parts == 0:
+        return
+    step, most = math.lcm(parts, config.repeats), num_videos * config.repeats
+    batch_size = max(step, min(config.batch_size, most) // step * step)
+    remedy = f"--batch_size={batch_size}" if batch_size <= most else "CUDA_VISIBLE_DEVICES=0, for one device"
+    raise DeviceError(
+        f"Expected --batch_size to be a multiple of {parts}, as {devices} devices share a batch"
+        f"{', each in parts' * (config.accumulation > 1)}. "
+        f"Received {config.batch_size}. Try: {remedy}"
+    )
+
+
+def build_model(config, data):
+    """Returns the compiled `Trainer` for a run's data; it has to be called in the strategy's scope."""
+    network = build_network(config, len(data.classes))
+    model = Trainer(network.inputs, network.outputs, name=network.name)
+    model.accumulation = config.accumulation
+    schedule = optim.cosine_with_warmup(
+        config.learning_rate, data.schedule.steps_per_epoch, config.epochs, config.warmup_epochs
+    )
+    # Labels of mixed clips are vectors.
+    kind = "Categorical" if mixes(config) else "SparseCategorical"
+    loss, accuracy = getattr(keras.losses, f"{kind}Crossentropy"), getattr(keras.metrics, f"{kind}Accuracy")
+    top_k = getattr(keras.metrics, f"{kind.replace('Categorical', 'TopKCategorical')}Accuracy")
+    model.compile(
+        optim.SGD(
+            schedule, momentum=config.momentum, l2=config.weight_decay, global_clipnorm=config.clip_norm
+        ),
+        loss=loss(from_logits=True),
+        metrics=[accuracy("top1"), top_k(min(5, len(data.classes)), "top5")],
+        jit_compile=False,  # XLA is slower on CPU, and fails under MirroredStrategy.
+    )
+    model.optimizer.build(model.trainable_variables)  # A checkpoint may have values for its variables.
+    return model
+
+
+def check_accounts(accounts):
+    """Raises `TooManyBadVideos` if either split has more bad videos than it may have."""
+    for account in accounts.values():
+        account.check()
+
+
+def write_accounts(config, accounts):
+    """Writes `bad_videos_train.csv` and `bad_videos_val.csv`."""
+    for name, account in accounts.items():
+        account.write(os.path.join(config.workdir, f"bad_videos_{name}.csv"))
+
+
+def save(model, config, classes):
+    """Writes `model.keras`, and `serving.json` with what a server needs besides.
+
+    The optimizer is left out: it would double the file, and whoever loads the file would need `train`.
+    """
+    with whole_file(os.path.join(config.workdir, "model.keras")) as partial:
+        keras.Model(model.inputs, model.outputs, name=model.name).save(partial)
+    serving = {
+        "classes": classes,
+        "frames": config.clip_frames,
+        "size": config.test_size,
+        "mean": config.mean,
+        "std": config.std,
+    }
+    write_text(os.path.join(config.workdir, "serving.json"), json.dumps(serving, indent=2) + "\n")

@@ -1,0 +1,100 @@
+"""The training step: parts of a batch one after the other, gradients that all devices share, and averages."""
+
+import contextlib
+
+import keras
+import tensorflow as tf
+
+
+class Trainer(keras.Model):
+    """A network with a training step of its own.
+
+    Keras clips the gradients of each device, before they are summed. Here they are summed first, so that many
+    devices do what one does. A batch may be cut into parts, whose gradients are averaged: it then takes the
+    memory of a part, and batch norms see parts.
+
+    The logs of a step hold two values that are no metrics: `batch_loss`, the loss of this batch alone, and
+    `gradient_norm`, the norm of all gradients together before they are clipped.
+
+    Attributes:
+        accumulation: The count of parts A; it divides the clips that a device gets of a batch.
+
+    The optimizer must not sum gradients itself, see `train.loop.optim.SGD`.
+    """
+
+    accumulation = 1
+
+    def train_step(self, data):
+        """Trains on a batch (clips, labels); returns the logs."""
+        weights, parts = self.trainable_weights, self.accumulation
+        clips, labels = (tf.split(values, parts) for values in data)
+        sums, losses = None, []
+        for part in zip(clips, labels, strict=True):
+            loss, gradients, logits = self._gradients(*part, weights)
+            if sums is not None:
+                gradients = [tf.add(*pair) for pair in zip(sums, gradients, strict=True)]
+            sums = gradients
+            losses.append(loss)
+            logs = self.compute_metrics(part[0], part[1], logits)
+        context = tf.distribute.get_replica_context()
+        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, [gradient / parts for gradient in sums])
+        norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(tf.constant(1.0))
+        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        return logs | {"batch_loss": tf.add_n(losses) / parts, "gradient_norm": norm}
+
+    def _gradients(self, clips, labels, weights):
+        """Returns the loss of a part, its gradients, which are scaled if the loss is, and its logits."""
+        with tf.GradientTape() as tape:
+            logits = self(clips, training=True)
+            # It is divided by the count of devices, as gradients are summed over them.
+            shared = self.compute_loss(clips, labels, logits)
+            scaled = self.optimizer.scale_loss(shared)
+        loss = shared * tf.distribute.get_strategy().num_replicas_in_sync
+        is_finite = tf.math.is_finite(loss)  # A batch that overflows leaves the mean of the others alone.
+        for metric in self.metrics:
+            if metric.name == "loss":
+                count = tf.where(is_finite, tf.shape(clips)[0], 0)
+                metric.update_state(tf.where(is_finite, loss, 0.0), sample_weight=count)
+        return loss, tape.gradient(scaled, weights), logits
+
+
+class MovingAverage:
+    """The exponential moving average of a model's trainable weights, beside them.
+
+        average <- d * average + (1 - d) * weight,  d = min(decay, (1 + steps) / (10 + steps))
+
+    The smaller decay of the first steps forgets the random start, as in TensorFlow's own average.
+
+    Args:
+        model: A built model; the constructor is called in the scope of its strategy.
+        decay: In [0, 1); with 0 there is no average, and the weights stand for it.
+    """
+
+    def __init__(self, model, decay):
+        self._weights, self._decay = [v.value for v in model.trainable_weights] if decay else [], decay
+        self.variables = [
+            keras.Variable(keras.ops.copy(v), trainable=False, name=f"average_of_{v.name}")
+            for v in (model.trainable_weights if decay else ())
+        ]
+
+    @tf.function
+    def update(self, steps):
+        """Moves the averages after a step; `steps` is the count of those before it, a float tensor."""
+        decay = tf.minimum(self._decay, (1 + steps) / (10 + steps))
+        for average, weight in zip(self.variables, self._weights, strict=True):
+            average.value.assign(decay * average.value + (1 - decay) * weight)
+
+    @contextlib.contextmanager
+    def shown(self):
+        """Within the block the model has the averages for its weights."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    def _exchange(self):
+        for average, weight in zip(self.variables, self._weights, strict=True):
+            value = weight.numpy()
+            weight.assign(average.value)
+            average.value.assign(value)
