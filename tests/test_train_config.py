@@ -61,6 +61,7 @@ OTHER = Config(
     batch_size=3,
     accumulation=3,
     ema=0.99,
+    synchronized_batch_norm=True,
     nan_policy="rewind",
     checkpoint_minutes=1.5,
     checkpoint_steps=5,

@@ -61,6 +61,7 @@ weight_decay            0.0001                    at least 0
 clip_norm               20.0                      above 0
 accumulation            1                         at least 1
 ema                     0.0                       in [0, 1)
+synchronized_batch_norm  False
 nan_policy              'stop'                    one of stop, rewind
 seed                    0                         in [0, 2147483647]
 checkpoint_minutes      15.0                      at least 0

@@ -82,10 +82,10 @@ def runs_of(data, directory):
     flags |= {"train_annotations": "train.csv", "val_annotations": "val.csv", "checkpoint_steps": 1}
     flags |= {"blocks": ("res3_0",), "dropout": 0.3, "data_dir": str(data), "learning_rate": 0.1}
 
-    def run(name, **changes):
+    def run(name, strategy=None, **changes):
         config = Config(workdir=str(directory / name), **flags | changes)
         try:
-            loop.train_and_evaluate(config, open_data(config))
+            loop.train_and_evaluate(config, open_data(config), strategy)
         finally:
             keras.config.set_dtype_policy("float32")
         return directory / name
@@ -382,3 +382,45 @@ def test_parts_of_a_batch_train_as_the_whole(run, monkeypatch):
     np.testing.assert_allclose(
         curves(whole)["train", "epoch_loss", 0], curves(parts)["train", "epoch_loss", 0], rtol=1e-6
     )
+
+
+# One and two devices train on the same batches; TensorFlow is told of devices once a process.
+DEVICES = """
+import sys
+import tensorflow as tf
+from pathlib import Path
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+sys.path.insert(0, "tests")
+from test_train_resume import runs_of
+with runs_of(Path(sys.argv[1]), Path(sys.argv[2])) as run:
+    flags = dict(dropout=0.0, ema=0.9, clip_norm=0.3, synchronized_batch_norm=True)
+    for devices in (1, 2):
+        names = [f"CPU:{number}" for number in range(devices)]
+        reduce = tf.distribute.HierarchicalCopyAllReduce()
+        strategy = tf.distribute.MirroredStrategy(names, cross_device_ops=reduce)
+        run(str(devices), strategy=strategy, **flags)
+"""
+
+
+@pytest.mark.long
+def test_two_devices_train_as_one(finished_run, tmp_path):
+    process = small_run.run_python("-c", DEVICES, finished_run.data, tmp_path)
+    assert process.returncode == 0, process.stderr[-3000:]
+    one, two = (weights_of(tmp_path / name) for name in "12")
+    for left, right in zip(one, two, strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-5)
+    one, two = (results_of(tmp_path / name) for name in "12")
+    assert one["top1"] == two["top1"] and one["data"] == two["data"]
+    one, two = (curves(tmp_path / name) for name in "12")
+    for key, value in one.items():
+        np.testing.assert_allclose(two[key], value, rtol=1e-5, err_msg=str(key))
+
+
+@pytest.mark.long
+def test_runs_that_are_killed_at_any_instant_end_in_the_same_weights(finished_run, tmp_path):
+    """The same with 200 kills: `python tests/lives.py DATA DIRECTORY`."""
+    script = small_run.ROOT / "tests" / "lives.py"
+    process = small_run.run_python(script, finished_run.data, tmp_path, "--kills=20", timeout=900)
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert re.search(r"^2\d kills in \d runs, each of which ended in the same weights", process.stdout)

@@ -184,6 +184,9 @@ class Config:
         "decay of the weights' moving average, such as 0.9999, which is evaluated and saved; 0 for none",
         from_to_below(0, 1),
     )
+    synchronized_batch_norm: bool = _optimise(
+        False, "let batch norms take their statistics over the clips of all devices, not of each"
+    )
     nan_policy: str = _optimise(
         "stop",
         "what follows a loss that is NaN or explodes: stop, or rewind to the last checkpoint and show other "

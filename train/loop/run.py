@@ -124,6 +124,10 @@ def build_model(config, data):
     network = build_network(config, len(data.classes))
     model = Trainer(network.inputs, network.outputs, name=network.name)
     model.accumulation = config.accumulation
+    if config.synchronized_batch_norm:
+        for layer in network._flatten_layers():  # Those within blocks, too; Keras has no public way to them.
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = True
     schedule = optim.cosine_with_warmup(
         config.learning_rate, data.schedule.steps_per_epoch, config.epochs, config.warmup_epochs
     )
