@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import ramp_videos
@@ -133,6 +134,27 @@ def test_a_decoder_may_refer_to_many_frames(tmp_path, name, kept):
     needed = 96 * 64 * (kept * 2 + 9)  # A frame has 12 bits a pixel, and 4 for its motion.
     assert inspect(path, Limits(decoder_bytes=needed)).frames == 9
     with pytest.raises(BadVideo, match=r"decoder bytes are above the limit of .* scale it down") as raised:
+        inspect(path, Limits(decoder_bytes=needed - 1))
+    assert not raised.value.is_final
+
+
+def test_the_tracks_of_a_stream_are_added_up(tmp_path):
+    """FFmpeg decodes frames of all tracks to open a transport stream: 30 of 4K took 737 MB."""
+    path = str(tmp_path / "v.ts")
+    with av.open(path, "w") as file:
+        tracks = [file.add_stream("libx264", 25, options={"preset": "ultrafast"}) for _ in range(3)]
+        for track in tracks:
+            track.width, track.height, track.pix_fmt = 96, 64, "yuv420p"
+        for number in range(5):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 40 * number, np.uint8))
+            frame.pts = number
+            for track in tracks:
+                file.mux(track.encode(frame))
+        for track in tracks:
+            file.mux(track.encode(None))
+    needed = 3 * 96 * 64 * (17 * 2 + 9)
+    assert inspect(path, Limits(decoder_bytes=needed)).frames == 5
+    with pytest.raises(BadVideo, match=f"{needed:,} decoder bytes are above the limit") as raised:
         inspect(path, Limits(decoder_bytes=needed - 1))
     assert not raised.value.is_final
 

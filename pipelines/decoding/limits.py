@@ -56,7 +56,8 @@ def check(limits, **sizes):
         limit = getattr(limits, what)
         if not size <= limit:
             remedy = f"; try {_REMEDIES[what]}" if what in _REMEDIES else ""
-            reason = f"{size:,.10g} {what.replace('_', ' ')} are above the limit of {limit:,.10g}{remedy}"
+            size = f"{size:,}" if isinstance(size, int) else f"{size:,.10g}"
+            reason = f"{size} {what.replace('_', ' ')} are above the limit of {limit:,.10g}{remedy}"
             raise Unusable(reason, is_final=False)
 
 

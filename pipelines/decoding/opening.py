@@ -15,21 +15,30 @@ _CONTAINERS = (
 )
 # H.264 and its successors may refer to 16 frames while they decode another one.
 _MOST_KEPT = 17
+# What Matroska begins with, and the boxes with one of which an MP4 or MOV file does.
+_EBML = (b"\x1a\x45\xdf\xa3",)
+_BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 _NO_VIDEO = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 
 
 def open_video(source, limits):
     """Returns the open container of a video whose decoder takes no more memory than the limit."""
-    # To open a file FFmpeg decodes some frames. Those of giants wait until it is known what they take.
+    # To open a file FFmpeg decodes some frames. Those of giants wait until it is known what they take, and
+    # where no header tells of the tracks, frames of all of them are decoded, so nearly all wait.
     most = limits.decoder_bytes // 60  # It is that of 4K with 10 bits.
+    has_header = _begins_with(source, _EBML) or _begins_with(source, _BOXES, 4)
+    first = most if has_header else most // 64
     with av.logging.Capture(True) as reports:
-        container = _open_within(source, limits, most)
+        container = _open_within(source, limits, first)
     stream = video_stream(container)
     # The decoder's own pictures are larger. The size of giants in which each frame is whole is not known yet.
     needed = (stream.width + 128) * (stream.height + 128)
-    needed = limits.pixels if stream.codec.intra_only and not stream.width else needed
-    if needed > most:
+    if not stream.width:
+        needed = limits.pixels if stream.codec.intra_only else most
+    if needed > first:
+        tracks = 1 if has_header else len(_videos(container))
         container.close()
+        check(limits, decoder_bytes=tracks * _decoder_bytes(stream))
         return _open_within(source, limits, needed)
     for report in reports:
         av.logging.log(*report)
@@ -39,7 +48,9 @@ def open_video(source, limits):
 def _open_within(source, limits, pixels):
     """Returns an open container whose decoder refuses frames of more pixels."""
     options = {"format_whitelist": _CONTAINERS} | decoder_options(pixels)
-    if _begins_with(source, b"FLV"):  # Its list of key frames may claim any length, and takes memory for it.
+    if _begins_with(
+        source, (b"FLV",)
+    ):  # Its list of key frames may claim any length, and takes memory for it.
         options["fflags"] = "+ignidx"
     # The path is named as a file, so that FFmpeg takes no part of it for a protocol.
     file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{os.fspath(source)}"
@@ -72,8 +83,11 @@ def _open_within(source, limits, pixels):
 
 def video_stream(container):
     """Returns the first video stream, or None. A cover is an attached picture, and no video."""
-    streams = (stream for stream in container.streams.video if not stream.disposition & _NO_VIDEO)
-    return next(streams, None)
+    return next(iter(_videos(container)), None)
+
+
+def _videos(container):
+    return [stream for stream in container.streams.video if not stream.disposition & _NO_VIDEO]
 
 
 def _decoder_bytes(stream):
@@ -85,8 +99,12 @@ def _decoder_bytes(stream):
     return round(stream.width * stream.height * (frames * of_frame + 3 * 3))
 
 
-def _begins_with(source, begin):
+def _begins_with(source, begins, place=0):
+    """Returns whether one of some texts of one length stands at a place of a file."""
     if isinstance(source, bytes):
-        return source.startswith(begin)
-    with open(source, "rb") as file:
-        return file.read(len(begin)) == begin
+        found = source[place : place + len(begins[0])]
+    else:
+        with open(source, "rb") as file:
+            file.seek(place)
+            found = file.read(len(begins[0]))
+    return found in begins
