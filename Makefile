@@ -37,8 +37,8 @@ test-all: $(VENV)/installed
 	$(IN_PARALLEL) $(PROGRAMS)
 
 test-backends: $(BACKENDS)/installed
-	$(QUICK_XLA) KERAS_BACKEND=jax $(BACKENDS)/bin/python -m pytest tests/test_keras_nonlocal_*.py
-	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest tests/test_keras_nonlocal_*.py
+	$(QUICK_XLA) KERAS_BACKEND=jax $(BACKENDS)/bin/python -m pytest --numprocesses=2 --dist=worksteal tests/test_keras_nonlocal_*.py
+	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest --numprocesses=2 --dist=worksteal tests/test_keras_nonlocal_*.py
 
 test-beam: $(BEAM)/installed
 	$(BEAM)/bin/python -m pytest tests/test_pipelines_records_prepare.py tests/test_pipelines_builders.py -k 'beam or command_line'
@@ -65,7 +65,7 @@ $(VENV)/installed: setup.cfg constraints.txt
 $(BACKENDS)/installed: constraints.txt
 	$(check_python)
 	$(PYTHON) -m venv $(BACKENDS)
-	$(BACKENDS)/bin/python -m pip install --quiet keras numpy jax torch pytest --constraint constraints.txt
+	$(BACKENDS)/bin/python -m pip install --quiet keras numpy jax torch pytest pytest-xdist --constraint constraints.txt
 	touch $@
 
 $(BEAM)/installed: setup.cfg constraints-beam.txt
