@@ -2,6 +2,7 @@
 
 import collections
 import csv
+import functools
 import logging
 import threading
 
@@ -48,6 +49,11 @@ class Account:
     def __str__(self):
         replaced = f", {self._num_replaced} clips replaced" if self._num_replaced else ""
         return f"{len(self)} of {self._num_videos} videos{replaced}"
+
+    @functools.cached_property
+    def fingerprint(self):
+        """The fingerprint of the manifest."""
+        return self._manifest.fingerprint()
 
     @property
     def _num_replaced(self):
@@ -97,11 +103,16 @@ class Account:
             }
 
     def restore(self, state):
-        """Puts a state that `state` returned in the place of the account."""
+        """Puts a state that `state` returned in the place of the account.
+
+        If more videos were bad than may be, none of them is entered: they may have been repaired since.
+        """
         with self._lock:
-            self._used, self._bad_rows = set(state["used"]), set(state["bad"])
-            self._last_bad, self._reasons = set(state["last_bad"]), dict(state["reasons"])
-            self._replaced_clips, self._replaced_at = state["replaced_clips"], {}
+            self._used, self._replaced_clips = set(state["used"]), state["replaced_clips"]
+            self._replaced_at = {}
+            if self._allows(len(self._manifest.unusable) + len(state["bad"])):
+                self._bad_rows, self._last_bad = set(state["bad"]), set(state["last_bad"])
+                self._reasons = dict(state["reasons"])
 
     def reasons(self):
         """Returns `{path: reason}` of the bad videos, sorted by path."""
@@ -110,9 +121,7 @@ class Account:
 
     def check(self):
         """Raises `TooManyBadVideos` if more than the allowed fraction of the rows, or every row, is bad."""
-        # A quotient is compared, as 0.29 * 100 is less than 29, and 29 bad videos of 100 are allowed.
-        fraction = len(self) / max(1, self._num_videos)
-        if fraction <= self._max_bad_fraction and fraction < 1:
+        if self._allows(len(self)):
             return
         examples = "".join(f"\n  {path}: {reason}" for path, reason in list(self.reasons().items())[:5])
         expected = f"at most {self._max_bad_fraction:.1%} bad videos (max_bad_fraction)"
@@ -121,6 +130,11 @@ class Account:
             f"{len(self)} of {self._num_videos} videos, among them:{examples}\n"
             "Try: repair or remove them, or a larger max_bad_fraction."
         )
+
+    def _allows(self, count):
+        # A quotient is compared, as 0.29 * 100 is less than 29, and 29 bad videos of 100 are allowed.
+        fraction = count / max(1, self._num_videos)
+        return fraction <= self._max_bad_fraction and fraction < 1
 
     def summary(self):
         """Returns what the report of a run says, ready for JSON.
@@ -137,7 +151,7 @@ class Account:
         reasons.update(video.reason for video in self._manifest.unusable)
         num_skipped = len(skipped) + len(self._manifest.unusable)
         return {
-            "manifest": self._manifest.fingerprint(),
+            "manifest": self.fingerprint,
             "videos": self._num_videos,
             "used": len(used),
             "skipped": num_skipped,

@@ -102,6 +102,32 @@ def test_the_summary_adds_up():
     assert json.loads(json.dumps(account.summary())) == account.summary()
 
 
+def test_a_state_gives_the_account_again_and_what_comes_again_counts_once():
+    account = Account(manifest(10, [BadVideo("gone.mp4", "missing")]), max_bad_fraction=0.2)
+    account.use([0, 1, 4])
+    account.replace(2, step=4)
+    account.replace(1, step=5)
+    account.add(3, BadVideo("v3.mp4", "empty"))
+    state = json.loads(json.dumps(account.state(step=5)))
+    again = Account(manifest(10, [BadVideo("gone.mp4", "missing")]), max_bad_fraction=0.2)
+    again.restore(state)
+    again.use([4])
+    again.replace(1, step=5)
+    again.add(3, BadVideo("v3.mp4", "empty"))
+    assert again.summary() == account.summary() and again.summary()["replaced_clips"] == 3
+    assert 3 in again and 0 not in again
+
+
+def test_videos_that_may_have_been_repaired_do_not_end_a_run_again():
+    account = Account(manifest(10, []), max_bad_fraction=0.2)
+    for row in range(3):
+        account.add(row, BadVideo(f"v{row}.mp4", "empty"))
+    again = Account(manifest(10, []), max_bad_fraction=0.2)
+    again.restore(account.state(step=1))
+    again.check()
+    assert len(again) == 0 and again.reasons() == {}
+
+
 @pytest.mark.parametrize(
     "bad, num_videos, max_bad_fraction",
     [(0, 10, 0.0), (1, 10, 0.1), (29, 100, 0.29), (57, 100, 0.57), (9, 10, 1.0), (0, 0, 0.0)],

@@ -61,6 +61,7 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.long
 def test_a_failing_stage_ends_the_demo(tmp_path):
     process = small_run.run_module(
         "train.demo", f"--directory={tmp_path / 'd'}", "--videos=16", "--", "--epochs=0"

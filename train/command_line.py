@@ -29,7 +29,8 @@ def config_from_flags(flag_values=flags.FLAGS, needed=("data_dir", "workdir")):
     Raises:
         ValueError: A value is outside what its field allows, or a needed one is missing.
 
-    Without --warmup_epochs, a short run has a short warm-up, a tenth of its epochs.
+    Without --warmup_epochs, a run that is there already keeps its own, and else a short run has a short
+    warm-up, a tenth of its epochs.
     """
     for name in needed:
         if not flag_values[name].value:
@@ -37,7 +38,8 @@ def config_from_flags(flag_values=flags.FLAGS, needed=("data_dir", "workdir")):
             raise ValueError(f"Expected --{name} to be {what}. Received none. Try: --{name}={example}.")
     values = {field.name: flag_value(field, flag_values) for field in dataclasses.fields(Config)}
     if not flag_values["warmup_epochs"].present:
-        values["warmup_epochs"] = min(values["warmup_epochs"], values["epochs"] / 10)
+        before = _warmup_of(values["workdir"])
+        values["warmup_epochs"] = before or min(values["warmup_epochs"], values["epochs"] / 10)
     return Config(**values)
 
 
@@ -47,6 +49,16 @@ _NEEDED = {
     "train_annotations": ("a manifest, records or a CSV", "videos.jsonl#train"),
     "val_annotations": ("a manifest, records or a CSV", "videos.jsonl#val"),
 }
+
+
+def _warmup_of(workdir):
+    """Returns the epochs of warm-up of the run in a workdir, or None where there is no run."""
+    path = os.path.join(workdir, "run.flags")
+    if not os.path.isfile(path):
+        return None
+    with open(path, encoding="utf-8", errors="replace") as file:
+        found = re.search(r"^--warmup_epochs=([\d.]+)$", file.read(), re.MULTILINE)
+    return float(found[1]) if found else None
 
 
 def read_config(workdir):

@@ -253,6 +253,12 @@ _RELATIONS = (
         lambda c: max(n for n in range(1, c.accumulation + 1) if c.batch_size % n == 0),
     ),
     Relation(
+        "nan_policy",
+        lambda c: c.nan_policy == "stop" or not c.data_service,
+        "stop with --data_service, whose batches have no fixed order",
+        lambda c: "stop",
+    ),
+    Relation(
         "warmup_epochs",
         lambda c: c.warmup_epochs < c.epochs,
         "less than --epochs={0.epochs}",

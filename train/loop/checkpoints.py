@@ -1,6 +1,6 @@
 """Checkpoints: what a run is after some of its steps, from which the same command goes on."""
 
-import glob
+import contextlib
 import json
 import logging
 import os
@@ -16,35 +16,41 @@ _logger = logging.getLogger(__name__)
 
 # What a file raises that was cut short, or damaged, or is none.
 _DAMAGED = (tf.errors.OpError, ValueError, LookupError, TypeError, AssertionError)
+_NAME = re.compile(r"step-(\d+)-(\d+)\.index")
 
 
 class CheckpointError(Exception):
-    """A checkpoint is of another network, or cannot be written."""
+    """A checkpoint is of another network or of other videos, or cannot be written."""
 
 
 class Checkpoints:
     """The checkpoints in a directory, of which the newest are kept, and the best one.
 
     They are those of `tf.train.Checkpoint`: a file of tensors with their checksums, and an index, which is
-    written last. The best one lies in a directory of its own, `best`.
+    written last. Each has a name of its own, `step-12-0`, so none is written over. The best one lies in a
+    directory of its own, `best`.
 
     Args:
         directory: It is made if it is missing.
         variables: The Keras variables of a run, in an order that does not change.
         keep: How many of the newest are kept, at least 1.
+
+    Raises:
+        CheckpointError: TensorFlow takes the directory's name for a pattern, and would not find it again.
     """
 
     def __init__(self, directory, variables, keep):
-        self._directory = directory
+        if wrong := set(os.fspath(directory)) & set("*?[]\\"):
+            raise CheckpointError(
+                "Expected a --workdir whose path TensorFlow does not take for a pattern. Received "
+                f"{directory!r} with {' '.join(sorted(wrong))}. Try: another --workdir."
+            )
+        self._directory, self._best, self._keep = directory, os.path.join(directory, "best"), keep
         # Keras counts the layers of a process, so that names differ if a network is built again in it.
         self._shapes = [list(variable.shape) for variable in variables]
         self._rest = tf.Variable("", dtype=tf.string)
         self._checkpoint = tf.train.Checkpoint(
             variables=[variable.value for variable in variables], rest=self._rest
-        )
-        self._newest, self._best = (
-            tf.train.CheckpointManager(self._checkpoint, where, most, checkpoint_name="step")
-            for where, most in ((directory, keep), (os.path.join(directory, "best"), 1))
         )
 
     def save(self, rest, is_best=False):
@@ -59,20 +65,28 @@ class Checkpoints:
         """
         versions = {"keras_nonlocal": keras_nonlocal.__version__, "keras": keras.__version__}
         versions["tensorflow"] = tf.__version__
-        text = json.dumps(rest | {"versions": versions, "shapes": self._shapes})
+        directory, keep = (self._best, 1) if is_best else (self._directory, self._keep)
         try:
-            self._rest.assign(text)
-            (self._best if is_best else self._newest).save(checkpoint_number=rest["step"])
+            os.makedirs(directory, exist_ok=True)
+            again = sum(step == rest["step"] for step, _ in _numbers(directory))
+            while os.path.exists(path := os.path.join(directory, f"step-{rest['step']}-{again}.index")):
+                again += 1
+            self._rest.assign(json.dumps(rest | {"versions": versions, "shapes": self._shapes}))
+            self._checkpoint.write(path.removesuffix(".index"))
         except (tf.errors.OpError, OSError) as error:
-            self._remove_parts()
-            reason = str(error).splitlines()[0]
+            _remove_parts(directory)
             raise CheckpointError(
-                f"Expected to write a checkpoint of step {rest['step']} to {self._directory}. Received: "
-                f"{reason}. Try: room on the disk and the right to write; what was written before is whole."
+                f"Expected to write a checkpoint of step {rest['step']} to {directory}. Received: "
+                f"{_first_line(error)}. Try: room on the disk and the right to write; what was written "
+                "before is whole."
             ) from error
+        for path in _paths(directory)[keep:]:
+            _remove(path)
 
     def restore(self):
-        """Gives the variables the values of the newest checkpoint that is whole.
+        """Gives the variables the values of the newest checkpoint that is whole, or of the best one.
+
+        Damaged ones that are newer are removed.
 
         Returns:
             What `save` took for `rest`, or None if there is no checkpoint.
@@ -81,28 +95,32 @@ class Checkpoints:
             CheckpointError: There are checkpoints, but not one of them is whole, or they are of another
                 network.
         """
-        self._remove_parts()
-        found = self.steps()
-        for step in found:
-            path = os.path.join(self._directory, f"step-{step}")
-            try:
-                self._check_shapes(path)
-                self._checkpoint.restore(path).assert_consumed()
-                return json.loads(self._rest.numpy())
-            except _DAMAGED as error:
-                reason = str(error).splitlines()[0]
-                _logger.warning("%s is damaged, and the one before it is taken: %s", path, reason)
-        if found:
+        damaged = []
+        for directory in (self._directory, self._best):
+            _remove_parts(directory)
+            for path in _paths(directory):
+                try:
+                    self._check_shapes(path)
+                    self._checkpoint.read(path).assert_consumed()
+                    rest = json.loads(self._rest.numpy())
+                except _DAMAGED as error:
+                    damaged.append(path)
+                    reason = _first_line(error)
+                    _logger.warning("%s is damaged, and the one before it is taken: %s", path, reason)
+                    continue
+                for other in damaged:
+                    _remove(other)
+                return rest
+        if damaged:
             raise CheckpointError(
-                f"Expected a whole checkpoint in {self._directory}. Received {len(found)} damaged ones. "
+                f"Expected a whole checkpoint in {self._directory}. Received {len(damaged)} damaged ones. "
                 "Try: another --workdir, or delete them, and the run begins anew."
             )
         return None
 
     def steps(self):
         """Returns the steps of which there are checkpoints, the newest first."""
-        names = (os.path.basename(path) for path in glob.glob(os.path.join(self._directory, "step-*.index")))
-        return sorted(int(name[5:-6]) for name in names if re.fullmatch(r"step-\d+\.index", name))[::-1]
+        return [step for step, _ in _numbers(self._directory)]
 
     def _check_shapes(self, path):
         text = tf.train.load_checkpoint(path).get_tensor("rest/.ATTRIBUTES/VARIABLE_VALUE")
@@ -114,10 +132,38 @@ class Checkpoints:
                 f"was made by {versions}. Try: these versions, or another --workdir."
             )
 
-    def _remove_parts(self):
-        """Removes what a write left behind that did not come to its end."""
-        for part in glob.glob(os.path.join(self._directory, "**", "*_temp"), recursive=True):
-            shutil.rmtree(part, ignore_errors=True)
-        for data in glob.glob(os.path.join(self._directory, "**", "step-*.data-*"), recursive=True):
-            if not os.path.exists(f"{data.rpartition('.data-')[0]}.index"):
-                os.remove(data)
+
+def _numbers(directory):
+    """Returns the (step, number among those of the step) of the checkpoints, the newest first."""
+    names = os.listdir(directory) if os.path.isdir(directory) else ()
+    found = filter(None, map(_NAME.fullmatch, names))
+    return sorted((tuple(map(int, name.groups())) for name in found), reverse=True)
+
+
+def _paths(directory):
+    return [os.path.join(directory, "step-{}-{}".format(*numbers)) for numbers in _numbers(directory)]
+
+
+def _remove(path):
+    """Removes a checkpoint, its index first."""
+    directory, begin = os.path.split(path)
+    names = [name for name in os.listdir(directory) if name.startswith(f"{begin}.")]
+    for name in sorted(names, key=lambda name: not name.endswith(".index")):
+        with contextlib.suppress(OSError):
+            os.remove(os.path.join(directory, name))
+
+
+def _remove_parts(directory):
+    """Removes what a write left behind that did not come to its end."""
+    whole = {os.path.basename(path) for path in _paths(directory)}
+    for name in os.listdir(directory) if os.path.isdir(directory) else ():
+        path = os.path.join(directory, name)
+        if name.endswith("_temp"):
+            shutil.rmtree(path, ignore_errors=True)
+        elif ".data-" in name and name.partition(".data-")[0] not in whole:
+            with contextlib.suppress(OSError):
+                os.remove(path)
+
+
+def _first_line(error):
+    return (str(error) or repr(error)).splitlines()[0]

@@ -12,6 +12,7 @@ from train.evaluate import evaluate
 from train.loop.checkpoints import CheckpointError
 from train.loop.state import Validation
 from train.loop.stopping import Stopped
+from train.loop.trainer import share_statistics
 
 _logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def fit(model, config, data, run):
             step, text = run.step, str(error)
             if config.nan_policy == "rewind":
                 skipped = [*run.skipped, step - 1]
-                run.restore()
+                run.restore(is_rewind=True)
                 run.skipped = skipped
                 rewinds.append(run.step)
             if config.nan_policy == "stop" or rewinds.count(run.step) > _MOST_REWINDS:
@@ -127,12 +128,12 @@ class _Watch(keras.callbacks.Callback):
         run, loss, norm = self._run, logs.pop("batch_loss"), logs.pop("gradient_norm")
         run.average.update(keras.ops.cast(run.step, "float32"))
         run.step += 1
-        is_finite = bool(np.isfinite([loss, norm]).all())
+        is_right = bool(np.isfinite(norm))
         if isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer):
-            run.overflows += not is_finite
-            self._overflows = 0 if is_finite else self._overflows + 1
-            is_finite = self._overflows <= _MOST_OVERFLOWS
-        if not is_finite or loss > _EXPLODED:
+            run.overflows += not is_right
+            self._overflows = 0 if is_right else self._overflows + 1
+            is_right = self._overflows <= _MOST_OVERFLOWS
+        if not (is_right and loss <= _EXPLODED):  # A comparison with NaN is false.
             raise Diverged(
                 f"Expected finite losses and weights. Received loss {loss:g} and a gradient of norm {norm:g} "
                 f"in step {run.step} (epoch {run.epoch + 1}), which shows {_shown(run, self._data)}"
@@ -143,6 +144,7 @@ class _Watch(keras.callbacks.Callback):
         for name in ("batch_loss", "gradient_norm"):
             logs.pop(name, None)
         account, before = self._data.accounts["val"], dict(logs)
+        prepare(self._run, self._data, logs)
         try:
             with self._run.average.shown():
                 progress = Validation(self._run.stop)
@@ -150,6 +152,8 @@ class _Watch(keras.callbacks.Callback):
         except Stopped:
             self._run.save(before)
             raise
+        except FloatingPointError as error:
+            raise Diverged(str(error).partition(" Try: ")[0].removesuffix(".")) from error
         logs.update({f"val_{name}": scores[name] for name in ("loss", "top1", "top5")})
 
 
@@ -158,7 +162,21 @@ def _shown(run, data):
     schedule, step = data.schedule, run.step - 1
     clips = range(step * schedule.videos_per_step, (step + 1) * schedule.videos_per_step)
     rows = [int(schedule.order.row(clip, run.skipped.count(step))) for clip in clips]
-    return ", ".join(data.train.manifest.videos[row].path for row in rows)
+    account = data.accounts["train"]  # Others took the place of bad videos.
+    return ", ".join(account.path(row) for row in rows if row not in account)
+
+
+def prepare(run, data, logs=None):
+    """Gives all devices the same statistics; raises `Diverged` if a weight or an average is not finite."""
+    model = run.model
+    share_statistics(model)
+    weights = [*model.weights, *run.average.variables]
+    wrong = [v.path for v in weights if not np.isfinite(keras.ops.convert_to_numpy(v)).all()]
+    if wrong:
+        raise Diverged(
+            f"Expected finite losses and weights. Received infinity or NaN in {len(wrong)} of {len(weights)} "
+            f"weights after step {run.step} (epoch {run.epoch + bool(logs)}), which shows {_shown(run, data)}"
+        )
 
 
 class _Saves(keras.callbacks.Callback):
@@ -172,6 +190,7 @@ class _Saves(keras.callbacks.Callback):
         """Saves if it is time; raises `Stopped`."""
         if self._run.stop or self._run.is_due():
             self._save(logs)
+            self._stop()
 
     def on_epoch_end(self, epoch, logs=None):
         """Ends the epoch, and saves; raises `Stopped`."""
@@ -183,24 +202,25 @@ class _Saves(keras.callbacks.Callback):
         for name, account in self._data.accounts.items():
             account.write(os.path.join(self._config.workdir, f"bad_videos_{name}.csv"))
         if run.best is None or logs["val_top1"] > run.best["top1"]:
-            run.best = {"epoch": epoch, "top1": logs["val_top1"]}
-            self._save(is_best=True)
+            before, run.best = run.best, {"epoch": epoch, "top1": logs["val_top1"]}
+            if not self._save(is_best=True):
+                run.best = before
         self._save()
+        self._stop()
 
     def _save(self, logs=None, is_best=False):
+        """Writes a checkpoint; returns whether that went well."""
         run = self._run
-        wrong = [v.path for v in self.model.weights if not np.isfinite(keras.ops.convert_to_numpy(v)).all()]
-        if wrong:
-            raise Diverged(
-                "Expected finite losses and weights. Received infinity or NaN in "
-                f"{len(wrong)} of {len(self.model.weights)} weights after step {run.step} (epoch "
-                f"{run.epoch + bool(logs)}), which shows {_shown(run, self._data)}"
-            )
+        prepare(run, self._data, logs)
         try:
             run.save(logs, is_best)
         except CheckpointError as error:
-            if run.stop or run.is_trained:
+            if not is_best and (run.stop or run.is_trained):
                 raise
             _logger.warning("%s The run goes on without.", error)
-        if run.stop and not is_best:
-            raise Stopped(run.stop.name)
+            return False
+        return True
+
+    def _stop(self):
+        if self._run.stop:
+            raise Stopped(self._run.stop.name)

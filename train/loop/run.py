@@ -68,9 +68,7 @@ def train_and_evaluate(config, data, strategy=None):
         run.restore()
         path = os.path.join(config.workdir, "results.json")
         if run.is_trained and os.path.exists(path):
-            print(f"{path} is there already: this run is done", flush=True)
-            with open(path, encoding="utf-8") as file:
-                return json.load(file)
+            return results_of(run, path)
         write_accounts(config, data.accounts)
         check_accounts(data.accounts)
         print(
@@ -82,6 +80,7 @@ def train_and_evaluate(config, data, strategy=None):
             if not run.is_trained:
                 with contextlib.suppress(FileNotFoundError):
                     os.remove(path)  # It is of fewer epochs.
+                run.finish()
                 fit(model, config, data, run)
             seconds = run.seconds
             with average.shown():
@@ -102,6 +101,14 @@ def train_and_evaluate(config, data, strategy=None):
         write_text(path, json.dumps(results, indent=2) + "\n")
         run.finish()
         return results
+
+
+def results_of(run, path):
+    """Returns the results of a run that is done."""
+    run.finish()
+    print(f"{path} is there already: this run is done", flush=True)
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
 
 
 def check_devices(config, num_videos, devices):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import time
 import zipfile
@@ -11,8 +12,10 @@ import numpy as np
 
 from pipelines.whole_files import whole_file
 from train.evaluate import Progress
-from train.loop.checkpoints import Checkpoints
+from train.loop.checkpoints import CheckpointError, Checkpoints
 from train.loop.stopping import Stopped
+
+_logger = logging.getLogger(__name__)
 
 
 class RunState:
@@ -68,16 +71,28 @@ class RunState:
         """Seconds of training until now, over all parts of the run."""
         return self._seconds + time.monotonic() - self._since
 
-    def restore(self):
+    def restore(self, is_rewind=False):
         """Takes the state of the newest whole checkpoint; without one, writes one of the beginning.
 
+        For a rewind there has to be one.
+
         Raises:
-            CheckpointError: Not one checkpoint is whole, or one cannot be written.
+            CheckpointError: Not one checkpoint is whole, they are of other videos, or one cannot be written.
         """
         state = self._checkpoints.restore()
+        if state is None and is_rewind:
+            raise CheckpointError(
+                f"Expected a checkpoint in {self.config.workdir} to go back to. Received none. Try: the same "
+                "command again, which begins anew."
+            )
         if state is None:
             self.save()
             return
+        if state["data"] != self._data_of_run():
+            raise CheckpointError(
+                f"Expected the videos with which the run in {self.config.workdir} began. Received others: "
+                "manifest, records or classes have changed since. Try: what they were, or another --workdir."
+            )
         for name in ("step", "epoch", "logs", "metrics", "skipped", "overflows", "best"):
             setattr(self, name, state[name])
         for name, account in self.data.accounts.items():
@@ -103,10 +118,18 @@ class RunState:
             "overflows": self.overflows,
             "best": self.best,
             "seconds": self.seconds,
+            "data": self._data_of_run(),
             "accounts": {name: account.state(self.step) for name, account in self.data.accounts.items()},
         }
-        self._checkpoints.save(state, is_best)
-        self._saved_at, self._saved_step = time.monotonic(), self.step
+        try:
+            self._checkpoints.save(state, is_best)
+        finally:  # If it cannot be written, there is no second trial at once.
+            self._saved_at, self._saved_step = time.monotonic(), self.step
+
+    def _data_of_run(self):
+        """Returns what tells the videos of a run, and their order, from others."""
+        fingerprints = {name: account.fingerprint for name, account in self.data.accounts.items()}
+        return fingerprints | {"steps_per_epoch": self.steps_per_epoch}
 
     def is_due(self, batches=0):
         """Returns whether it is time for the next checkpoint; `batches` are those of an evaluation since."""
@@ -133,8 +156,11 @@ class RunState:
     def save_scores(self, scores, seconds):
         """Writes the scores of the first views of the last evaluation, and what they took."""
         state = {"step": self.step, "seconds": seconds, "account": self.data.accounts["val"].state(0)}
-        with whole_file(self._scores_path) as partial:
-            np.savez(partial, scores=scores, state=json.dumps(state))
+        try:
+            with whole_file(self._scores_path) as partial:
+                np.savez(partial, scores=scores, state=json.dumps(state))
+        except OSError as error:
+            _logger.warning("The scores until now cannot be kept: %s. The evaluation goes on.", error)
         self._saved_at = time.monotonic()
 
     def finish(self):

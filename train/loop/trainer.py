@@ -58,6 +58,17 @@ class Trainer(keras.Model):
         return loss, tape.gradient(scaled, weights), logits
 
 
+def share_statistics(model):
+    """Gives all devices the mean of the running statistics that each has gathered from its own clips.
+
+    Running means are linear, so that it does not matter how often this is done.
+    """
+    for variable in model.non_trainable_weights:
+        values = model.distribute_strategy.experimental_local_results(variable.value)
+        if len(values) > 1 and values[0].dtype.is_floating:
+            variable.value.assign(tf.add_n([tf.identity(value) for value in values]) / len(values))
+
+
 class MovingAverage:
     """The exponential moving average of a model's trainable weights, beside them.
 

@@ -8,7 +8,7 @@ from pipelines.whole_files import whole_file
 
 # Whoever goes on with a run may change these, as they change no step that is done, and no clip's content.
 MAY_CHANGE = (
-    "epochs",  # Upward. The rate then falls more slowly from where the run is.
+    "epochs",  # Upward. The rate is then that of the longer schedule.
     "workers",
     "decode_isolation",
     "decode_timeout",
