@@ -181,7 +181,7 @@ def _first_readable(source, order, index, first, sample, scale, clip_frames):
     _, ok, row, frames, seconds, bad, reasons = tf.while_loop(
         lambda attempt, ok, *_: ~ok & (attempt < _MOST_ATTEMPTS),
         read,
-        [first, False, tf.constant(0, tf.int64), *blank, *none],
+        [first, tf.constant(False), tf.constant(0, tf.int64), *blank, *none],
         shape_invariants=[tf.TensorShape(shape) for shape in shapes],
     )
     frames, seconds = tf.cond(ok, lambda: (frames, seconds), lambda: blank)
