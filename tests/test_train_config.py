@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from train.command_line import config_from_flags, define_flags, read_config, refuse_words
+from train.command_line import config_from_flags, define_flags, read_config
 from train.config import _RELATIONS, Config
-from train.fields import as_flags
+from train.fields import as_flags, refuse_words
 
 FLAGFILES = Path(__file__).parent.parent / "train" / "flagfiles"
 VALID = {"data_dir": "videos", "workdir": "run"}

@@ -17,8 +17,9 @@ from torch_file import write_torch
 
 from keras_nonlocal import VideoResNet
 from train import convert
-from train.command_line import define_flags, parse
+from train.command_line import define_flags
 from train.config import Config
+from train.fields import parse
 from train.network import NetworkError, build_network
 
 SMALL = ["--depth=18", "--blocks=res3_0", "--block=NonLocal", "--num_classes=3"]

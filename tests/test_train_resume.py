@@ -17,9 +17,10 @@ import tensorflow as tf
 from absl import flags
 
 import train.__main__ as program
-from train.command_line import config_from_flags, define_flags, parse
+from train.command_line import config_from_flags, define_flags
 from train.config import Config
 from train.data import open_data
+from train.fields import parse
 from train.loop import fitting
 from train.loop import run as loop
 from train.loop.checkpoints import CheckpointError, Checkpoints

@@ -10,9 +10,9 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from pipelines.account import TooManyBadVideos
-from train.command_line import config_from_flags, define_flags, names_of_flags, parse_or_end, refuse_words
+from train.command_line import config_from_flags, define_flags
 from train.data import open_data
-from train.fields import in_flags
+from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.loop import DeviceError, train_and_evaluate
 from train.loop.checkpoints import CheckpointError
 from train.loop.stopping import STATUS, Stopped

@@ -16,8 +16,8 @@ import tempfile
 from absl import app, flags
 
 from keras_nonlocal.checkpoints import FORMATS, load
-from train.command_line import config_from_flags, define_flags, names_of_flags, parse_or_end, refuse_words
-from train.fields import in_flags
+from train.command_line import config_from_flags, define_flags
+from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.network import NetworkError, build_network, network_fields
 
 _SUFFIX = ".weights.h5"

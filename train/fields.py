@@ -1,12 +1,16 @@
-"""The fields of a configuration: what each means and may be, alone and beside the others, and its flag."""
+"""The fields of a configuration: what each means and may be, alone and beside the others.
+
+Here command lines are read, too, and what is misspelt in them is told with the name that is nearest.
+"""
 
 import dataclasses
 import difflib
 import math
+import os
 import re
 import shlex
+import sys
 import types
-import typing
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -135,38 +139,6 @@ def _refusal(field, config, expected, remedy):
     )
 
 
-def define_flag(field, default, flag_values):
-    """Defines the flag of a field, with a default in the place of its own."""
-    text = field.metadata["help"]
-    if field.metadata["repeated"]:
-        flags.DEFINE_multi_string(field.name, list(default), text, flag_values=flag_values)
-    elif typing.get_origin(field.type) is tuple:
-        flags.DEFINE_list(field.name, [str(item) for item in default], text, flag_values=flag_values)
-    else:
-        define = {
-            int: flags.DEFINE_integer,
-            float: flags.DEFINE_float,
-            bool: flags.DEFINE_bool,
-            str: flags.DEFINE_string,
-        }
-        define[field.type](field.name, default, text, flag_values=flag_values)
-
-
-def flag_value(field, flag_values):
-    """Returns the value that a parsed flag gives its field; raises ValueError where numbers are none."""
-    value = flag_values[field.name].value
-    if typing.get_origin(field.type) is not tuple:
-        return value
-    kind = typing.get_args(field.type)[0]
-    try:
-        return tuple(kind(item) for item in value)
-    except ValueError:
-        raise ValueError(
-            f"Expected --{field.name} to be numbers separated by commas. "
-            f"Received {','.join(value)!r}. Try: {as_flags(field, field.default)[0]}"
-        ) from None
-
-
 def as_flags(field, value):
     """Returns the flags that give a field a value: one, or one for each item of a repeated field."""
     if field.metadata["repeated"]:
@@ -207,3 +179,88 @@ def in_flags(error, names):
 def quoted(flag):
     """Returns a flag as it is typed in a shell; text that has single quotes is put between double ones."""
     return f'"{flag}"' if "'" in flag and not set(flag) & set('"$`\\!') else shlex.quote(flag)
+
+
+def names_of_flags(flag_values):
+    """Returns the names of a program's flags, as far as they are not absl's own."""
+    modules = flag_values.flags_by_module_dict()
+    return [flag.name for name in modules if not name.startswith("absl") for flag in modules[name]]
+
+
+def parse(argv, flag_values=flags.FLAGS):
+    """Parses a command line.
+
+    Returns:
+        Its words that are no flags, the first of which is the program.
+
+    Raises:
+        ValueError: A flag is unknown, or has no value or a wrong one; a flag is missing that has to be given;
+            or a flag file cannot be read.
+    """
+    try:
+        return flag_values(argv)
+    except flags.UnrecognizedFlagError as error:
+        raise _unknown(
+            *error.flagvalue.lstrip("-").replace(" ", "=", 1).partition("=")[::2], flag_values
+        ) from None
+    except (flags.CantOpenFlagFileError, UnicodeDecodeError) as error:
+        example = os.path.relpath(os.path.join(os.path.dirname(__file__), "flagfiles", "demo.flags"))
+        received = str(error).rpartition("] ")[2]
+        raise _wrong("a flag file that can be read", received, f"--flagfile={example}") from None
+    except flags.Error as error:
+        words = re.match(r"(?:Missing value for )?flag --(\w+)(?:=(.*?): (.*))?", str(error), re.DOTALL)
+        if words is None:
+            raise _wrong("flags that can be parsed", str(error), "--help, which lists all of them") from None
+        raise _wrong_value(flag_values[words[1]], words[2], "other than None" in str(words[3])) from None
+
+
+def _unknown(name, value, flag_values):
+    """Returns the error for a flag that a program has not."""
+    bools = [f"no{known}" for known in flag_values if flag_values[known].boolean]
+    found = nearest(name, [*names_of_flags(flag_values), "flagfile", *bools])
+    if found in flag_values and not (value or flag_values[found].boolean):
+        value = _example(flag_values[found])
+    remedy = f"--{found}" if found else "--help, which lists all of them"
+    return _wrong("a flag of this program", f"--{name}", f"{remedy}={value}" if found and value else remedy)
+
+
+def _wrong_value(flag, value, is_missing):
+    """Returns the error for a flag's value, which is None if the flag stands there without one."""
+    choices = getattr(flag.parser, "enum_values", ())
+    kind = f"one of {', '.join(choices)}" if choices else flag.parser.syntactic_help
+    if flag.boolean:
+        kind = "true or false"
+    expected = f"--{flag.name} to be {kind}" if kind else f"a value of --{flag.name}"
+    received = "no value" if value is None else "none" if is_missing else repr(value)
+    return _wrong(expected, received, f"--{flag.name}={nearest(value or '', choices) or _example(flag)}")
+
+
+def _example(flag):
+    """Returns a value that a flag may have: its default, or what its kind allows."""
+    if flag.default is not None:
+        return ",".join(flag.default) if isinstance(flag.default, list) else flag.default
+    choices = getattr(flag.parser, "enum_values", ())
+    return choices[0] if choices else getattr(flag.parser, "lower_bound", None) or flag.name.upper()
+
+
+def _wrong(expected, received, remedy):
+    return ValueError(f"Expected {expected}. Received {received}. Try: {remedy}")
+
+
+def refuse_words(argv):
+    """Raises ValueError if a command line holds more than its program and flags."""
+    if words := argv[1:]:
+        remedy = "--NAME=VALUE for each flag; --help lists them"
+        if "=" in words[0]:
+            remedy = f"--{words[0].lstrip('-')}"
+        elif os.path.isfile(words[0]):
+            remedy = f"--flagfile={words[0]}"
+        raise ValueError(f"Expected nothing but flags. Received {' '.join(words)!r}. Try: {remedy}")
+
+
+def parse_or_end(argv):
+    """Parses a program's command line, as `absl.app.run` calls it, or ends the program with the reason."""
+    try:
+        return parse(argv)
+    except ValueError as error:
+        sys.exit(f"error: {error}")

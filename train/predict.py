@@ -18,8 +18,9 @@ from pipelines.dataset.clip_format import normalise
 from pipelines.manifest import Manifest, Video
 from pipelines.video_files import VideoFiles
 from savedmodels.loading import one_line, read_serving
-from train.command_line import parse_or_end, read_config, refuse_words
+from train.command_line import read_config
 from train.data import decoder, samplers, test_format
+from train.fields import parse_or_end, refuse_words
 
 _BAR_WIDTH = 30
 
