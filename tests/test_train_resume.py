@@ -403,6 +403,19 @@ def test_more_epochs_keep_the_warm_up(tmp_path):
     assert flags_of(*arguments, "--epochs=20", "--warmup_epochs=2").warmup_epochs == 2.0
 
 
+def test_only_the_warm_up_of_a_run_in_the_workdir_is_kept(tmp_path, monkeypatch):
+    arguments = ["--data_dir=d", f"--workdir={tmp_path}"]
+    claim_workdir(flags_of(*arguments, "--epochs=10", "--warmup_epochs=0")).close()
+    assert flags_of(*arguments, "--epochs=20").warmup_epochs == 0
+    (tmp_path / "run.flags").write_text("--warmup_epochs=5.0\n")
+    assert flags_of(*arguments, "--epochs=3").warmup_epochs == 0.3
+    monkeypatch.chdir(tmp_path)  # A program without a workdir looks at no run.
+    flag_values = flags.FlagValues()
+    define_flags(flag_values)
+    parse(["", "--epochs=20"], flag_values)
+    assert config_from_flags(flag_values, needed=()).warmup_epochs == 2.0
+
+
 def test_other_videos_are_refused(finished_run, run, tmp_path):
     data = shutil.copytree(finished_run.data, tmp_path / "data")
     with dying_in(fitting._Watch, "on_train_batch_end", 2):

@@ -38,8 +38,9 @@ def config_from_flags(flag_values=flags.FLAGS, needed=("data_dir", "workdir")):
             raise ValueError(f"Expected --{name} to be {what}. Received none. Try: --{name}={example}.")
     values = {field.name: _flag_value(field, flag_values) for field in dataclasses.fields(Config)}
     if not flag_values["warmup_epochs"].present:
-        before = _warmup_of(values["workdir"])
-        values["warmup_epochs"] = before or min(values["warmup_epochs"], values["epochs"] / 10)
+        before = _warmup_of(values["workdir"]) if values["workdir"] else None
+        is_kept = before is not None and before < values["epochs"]
+        values["warmup_epochs"] = before if is_kept else min(values["warmup_epochs"], values["epochs"] / 10)
     return Config(**values)
 
 
@@ -57,7 +58,7 @@ def _warmup_of(workdir):
     if not os.path.isfile(path):
         return None
     with open(path, encoding="utf-8", errors="replace") as file:
-        found = re.search(r"^--warmup_epochs=([\d.]+)$", file.read(), re.MULTILINE)
+        found = re.search(r"^--warmup_epochs=([\d.e-]+)$", file.read(), re.MULTILINE)
     return float(found[1]) if found else None
 
 

@@ -70,7 +70,7 @@ def _fit_from(model, config, data, run):
             _Watch(run, data, config),  # The others report what it finds.
             _Bar(done),  # It ends its line before others print.
             keras.callbacks.TensorBoard(os.path.join(config.workdir, "tensorboard"), write_graph=False),
-            _Saves(run, data, config),
+            _Saves(run, data),
         ],
         add_history=True,
         model=model,
@@ -114,7 +114,7 @@ class _Watch(keras.callbacks.Callback):
     def __init__(self, run, data, config):
         super().__init__()
         self._run, self._data = run, data
-        self._config, self._centre = config, dataclasses.replace(config, test_clips=1, test_crops=1)
+        self._centre = dataclasses.replace(config, test_clips=1, test_crops=1)
         self._overflows = 0  # One after the other.
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -182,9 +182,9 @@ def prepare(run, data, logs=None):
 class _Saves(keras.callbacks.Callback):
     """Writes checkpoints, and ends the run where a signal asks for it."""
 
-    def __init__(self, run, data, config):
+    def __init__(self, run, data):
         super().__init__()
-        self._run, self._data, self._config = run, data, config
+        self._run, self._data = run, data
 
     def on_train_batch_end(self, batch, logs=None):
         """Saves if it is time; raises `Stopped`."""
@@ -199,8 +199,7 @@ class _Saves(keras.callbacks.Callback):
         counts = f"{self._data.accounts['train']} for training, {self._data.accounts['val']} for validation"
         overflows = f"; {run.overflows} steps overflowed in float16" if run.overflows else ""
         print(f"bad videos skipped: {counts}{overflows}", flush=True)
-        for name, account in self._data.accounts.items():
-            account.write(os.path.join(self._config.workdir, f"bad_videos_{name}.csv"))
+        run.write_accounts()
         if run.best is None or logs["val_top1"] > run.best["top1"]:
             before, run.best = run.best, {"epoch": epoch, "top1": logs["val_top1"]}
             if not self._save(is_best=True):

@@ -69,7 +69,7 @@ def train_and_evaluate(config, data, strategy=None):
         path = os.path.join(config.workdir, "results.json")
         if run.is_trained and os.path.exists(path):
             return results_of(run, path)
-        write_accounts(config, data.accounts)
+        run.write_accounts()
         check_accounts(data.accounts)
         print(
             f"{model.name}: {model.count_params():,} parameters, {len(data.train.manifest)} training and "
@@ -92,7 +92,7 @@ def train_and_evaluate(config, data, strategy=None):
                 raise TooManyBadVideos(found[1]) from error
             raise
         finally:
-            write_accounts(config, data.accounts)
+            run.write_accounts()
         results |= {
             "train_seconds": seconds,
             "parameters": model.count_params(),
@@ -158,12 +158,6 @@ def check_accounts(accounts):
     """Raises `TooManyBadVideos` if either split has more bad videos than it may have."""
     for account in accounts.values():
         account.check()
-
-
-def write_accounts(config, accounts):
-    """Writes `bad_videos_train.csv` and `bad_videos_val.csv`."""
-    for name, account in accounts.items():
-        account.write(os.path.join(config.workdir, f"bad_videos_{name}.csv"))
 
 
 def save(model, config, classes):

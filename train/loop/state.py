@@ -62,11 +62,6 @@ class RunState:
         return self.epoch >= self.config.epochs
 
     @property
-    def is_validated(self):
-        """Whether the epoch of the last step is done, or has not begun."""
-        return self.step == self.epoch * self.steps_per_epoch
-
-    @property
     def seconds(self):
         """Seconds of training until now, over all parts of the run."""
         return self._seconds + time.monotonic() - self._since
@@ -162,6 +157,11 @@ class RunState:
         except OSError as error:
             _logger.warning("The scores until now cannot be kept: %s. The evaluation goes on.", error)
         self._saved_at = time.monotonic()
+
+    def write_accounts(self):
+        """Writes `bad_videos_train.csv` and `bad_videos_val.csv`."""
+        for name, account in self.data.accounts.items():
+            account.write(os.path.join(self.config.workdir, f"bad_videos_{name}.csv"))
 
     def finish(self):
         """Removes what only an interrupted run needs."""
