@@ -107,6 +107,7 @@ def test_a_state_gives_the_account_again_and_what_comes_again_counts_once():
     account.use([0, 1, 4])
     account.replace(2, step=4)
     account.replace(1, step=5)
+    account.replace(1, step=5)  # Keras asks for the first batch twice.
     account.add(3, BadVideo("v3.mp4", "empty"))
     state = json.loads(json.dumps(account.state(step=5)))
     again = Account(manifest(10, [BadVideo("gone.mp4", "missing")]), max_bad_fraction=0.2)
