@@ -25,7 +25,9 @@ from train.loop import fitting
 from train.loop import run as loop
 from train.loop.checkpoints import CheckpointError, Checkpoints
 from train.loop.state import RunState, Validation
+from train.loop.optim import SGD
 from train.loop.stopping import Stopped
+from train.loop.trainer import Trainer
 from train.loop.workdir import claim_workdir
 
 TIMES = ("train_seconds", "seconds_per_video")
@@ -452,6 +454,18 @@ def test_parts_of_a_batch_train_as_the_whole(run, monkeypatch):
     np.testing.assert_allclose(
         curves(whole)["train", "epoch_loss", 0], curves(parts)["train", "epoch_loss", 0], rtol=1e-6
     )
+
+
+def test_weights_without_a_gradient_decay_alone():
+    inputs = keras.Input((3,))
+    used, unused = keras.layers.Dense(2, name="used"), keras.layers.Dense(2, name="unused")
+    model = Trainer(inputs, used(inputs) + 0.0 * keras.ops.stop_gradient(unused(inputs)))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(SGD(0.1, l2=0.5), loss=loss, jit_compile=False)
+    (before, _), kernel = unused.get_weights(), used.get_weights()[0]
+    logs = model.train_step((tf.ones((4, 3)), tf.constant([0, 1, 0, 1])))
+    np.testing.assert_allclose(unused.get_weights()[0], (1 - 0.1 * 0.5) * before, rtol=1e-6)
+    assert np.isfinite(logs["gradient_norm"]) and np.abs(used.get_weights()[0] - kernel).max() > 0.01
 
 
 # One and two devices train on the same batches; TensorFlow is told of devices once a process.

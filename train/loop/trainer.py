@@ -55,7 +55,9 @@ class Trainer(keras.Model):
             if metric.name == "loss":
                 count = tf.where(is_finite, tf.shape(clips)[0], 0)
                 metric.update_state(tf.where(is_finite, loss, 0.0), sample_weight=count)
-        return loss, tape.gradient(scaled, weights), logits
+        # A softmax over a single key depends on no weight of theta and phi.
+        gradients = tape.gradient(scaled, [weight.value for weight in weights], unconnected_gradients="zero")
+        return loss, gradients, logits
 
 
 def share_statistics(model):
