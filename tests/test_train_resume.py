@@ -24,8 +24,8 @@ from train.fields import parse
 from train.loop import fitting
 from train.loop import run as loop
 from train.loop.checkpoints import CheckpointError, Checkpoints
-from train.loop.state import RunState, Validation
 from train.loop.optim import SGD
+from train.loop.state import RunState, Validation
 from train.loop.stopping import Stopped
 from train.loop.trainer import Trainer
 from train.loop.workdir import claim_workdir
