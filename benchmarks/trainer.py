@@ -33,6 +33,7 @@ from train.loop.fitting import fit
 from train.loop.run import build_model
 from train.loop.state import RunState
 from train.loop.stopping import StopRequest
+from train.loop.workers import Workers
 
 STEPS, BATCH, MINUTES = 24, 8, 15
 SPLITS = ("--split=train", "--split=val")
@@ -68,11 +69,11 @@ def trainer(model, config, data):
     )
     with tempfile.TemporaryDirectory() as workdir:
         config = dataclasses.replace(config, workdir=workdir)
-        run = RunState(config, data, model, clock, StopRequest())
+        run = RunState(config, data, model, clock, StopRequest(), Workers(model.distribute_strategy))
         start = time.perf_counter()
         run.save()
         seconds = time.perf_counter() - start
-        fit(model, config, data, run)
+        fit(run)
     return differences(times), seconds
 
 

@@ -1,6 +1,7 @@
 """The account of a split: which videos were used, which could not be and why, and which were never read."""
 
 import collections
+import copy
 import csv
 import functools
 import logging
@@ -29,8 +30,7 @@ class Account:
         self._max_bad_fraction = max_bad_fraction
         self._num_videos = len(manifest) + len(manifest.unusable)
         self._reasons = {bad.path: bad.reason for bad in manifest.unusable}
-        self._bad_rows, self._last_bad = set(), set()
-        self._used = set()
+        self._bad_rows, self._last_bad, self._used = set(), set(), set()
         self._replaced_clips, self._replaced_at = (
             0,
             {},
@@ -102,17 +102,28 @@ class Account:
                 "replaced_clips": self._replaced_clips,
             }
 
-    def restore(self, state):
-        """Puts a state that `state` returned in the place of the account.
+    def restore(self, state=None):
+        """Puts a state that `state` returned in the place of the account; None is that of the beginning.
 
         If more videos were bad than may be, none of them is entered: they may have been repaired since.
         """
+        state = dict(state or _joined([]))
+        if not self._allows(len(self._manifest.unusable) + len(state["bad"])):
+            state |= {"bad": (), "last_bad": (), "reasons": {}}
         with self._lock:
-            self._used, self._replaced_clips = set(state["used"]), state["replaced_clips"]
-            self._replaced_at = {}
-            if self._allows(len(self._manifest.unusable) + len(state["bad"])):
-                self._bad_rows, self._last_bad = set(state["bad"]), set(state["last_bad"])
-                self._reasons = dict(state["reasons"])
+            self._set(state)
+
+    def joined(self, states):
+        """Returns the account that workers have together, each of which has returned a state of its own."""
+        account = copy.copy(self)
+        account._set(_joined(states))
+        return account
+
+    def _set(self, state):
+        self._used, self._bad_rows = set(state["used"]), set(state["bad"])
+        self._last_bad, self._replaced_at = set(state["last_bad"]), {}
+        self._replaced_clips = state["replaced_clips"]
+        self._reasons = {bad.path: bad.reason for bad in self._manifest.unusable} | state["reasons"]
 
     def reasons(self):
         """Returns `{path: reason}` of the bad videos, sorted by path."""
@@ -170,6 +181,19 @@ class Account:
         ):
             rows = [("path", "reason"), *self.reasons().items()]
             csv.writer(file).writerows([tuple(map(_writable, row)) for row in rows])
+
+
+def _joined(states):
+    """Returns the state of several accounts together."""
+    names = ("used", "bad", "last_bad")
+    sets = [{name: set(state[name]) for name in names} for state in states]
+    joined = {name: set().union(*(of[name] for of in sets)) for name in names}
+    # A worker that has read a video says more of it than another that could not, in a part of the run before.
+    joined["last_bad"] -= set().union(*(of["used"] - of["last_bad"] for of in sets))
+    return {name: sorted(rows) for name, rows in joined.items()} | {
+        "reasons": {path: reason for state in states for path, reason in state["reasons"].items()},
+        "replaced_clips": sum(state["replaced_clips"] for state in states),
+    }
 
 
 def _writable(text):

@@ -7,6 +7,48 @@ import tensorflow as tf
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """What one of several workers does of something that they share.
+
+    Attributes:
+        number: The worker's number, in [0, count).
+        count: How many workers there are.
+    """
+
+    number: int = 0
+    count: int = 1
+
+    def range(self, size):
+        """Returns the part of `range(size)`. The parts follow one another, and differ by one at most."""
+        return range(size * self.number // self.count, size * (self.number + 1) // self.count)
+
+    def places(self, size, mirrored):
+        """Returns the places of a batch that are the worker's, a list.
+
+        Args:
+            size: The count of videos in a batch.
+            mirrored: Whether a part has to hold, with the i-th place from the front, the i-th one from the
+                back, as these two are mixed.
+
+        Raises:
+            ValueError: The workers cannot share a batch of this size so.
+        """
+        step = self.count * (2 if mirrored and self.count > 1 else 1)
+        if size % step:
+            raise ValueError(
+                f"Expected the videos of a batch to be a multiple of {step}, as {self.count} workers share "
+                f"it{' and clips are mixed in pairs' * mirrored}. Received {size}."
+            )
+        if not mirrored or self.count == 1:
+            return list(self.range(size))
+        front = self.range(size // 2)
+        return [*front, *(size - 1 - place for place in reversed(front))]
+
+
+WHOLE = Part()  # The part of a worker that is alone.
+
+
+@dataclasses.dataclass(frozen=True)
 class Schedule:
     """How many steps a training has, and which videos each of them shows.
 

@@ -160,3 +160,21 @@ def test_the_written_account_is_a_csv_sorted_by_path(tmp_path):
             ["b.mp4", 'says "no", twice'],
         ]
     assert [entry.name for entry in tmp_path.iterdir()] == ["bad.csv"]
+
+
+def test_accounts_of_workers_join_to_that_of_one():
+    of_one, of_two = filled(0, 6), filled(0, 6)
+    of_one.use([0, 1])
+    of_one.add(2, BadVideo("v2.mp4", "broken"))
+    of_one.replace(2, step=1)
+    of_two.use([3])
+    of_two.add(4, BadVideo("v4.mp4", "cut off"))
+    of_two.replace(1, step=1)
+    states = [account.state(5) for account in (of_one, of_two)]
+    joined = of_two.joined(states)
+    assert joined.summary()["used"] == 3 and joined.summary()["replaced_clips"] == 3
+    assert joined.reasons() == {"v2.mp4": "broken", "v4.mp4": "cut off"}
+    assert [row in joined for row in range(6)] == [False, False, True, False, True, False]
+    assert of_two.reasons() == {"v4.mp4": "cut off"}  # It is what it was.
+    of_two.use([2])  # It could be read again.
+    assert 2 not in of_one.joined([account.state(5) for account in (of_one, of_two)])

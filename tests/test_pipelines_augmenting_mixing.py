@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.augmenting import mixing
+from pipelines.order import Part
 
 
 def batch(count=6, height=10, width=14):
@@ -131,3 +132,15 @@ def test_numbers_outside_their_ranges_are_refused():
         mixing.mix(clips, labels, (0, 0), mixup_alpha=-0.1)
     with pytest.raises(ValueError, match=r"switch_probability=2. Try"):
         mixing.mix(clips, labels, (0, 0), switch_probability=2)
+
+
+@pytest.mark.parametrize("function", [mixing.mixup, mixing.cutmix, mixing.mix])
+def test_parts_of_a_batch_are_mixed_as_the_whole(function):
+    clips, labels = np.random.default_rng(0).random((8, 2, 6, 6, 3), np.float32), np.eye(8, dtype="f4")
+    clips, labels = tf.constant(clips), tf.constant(labels)
+    whole = function(clips, labels, (3, 4))
+    for number in range(2):
+        places = Part(number, 2).places(8, mirrored=True)
+        own = function(tf.gather(clips, places), tf.gather(labels, places), (3, 4), among=(places, 8))
+        for left, right in zip(own, whole, strict=True):
+            np.testing.assert_array_equal(left, tf.gather(right, places))

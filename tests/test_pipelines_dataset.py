@@ -19,7 +19,7 @@ from pipelines.dataset import ClipFormat, evaluation_views, training_clips
 from pipelines.dataset.clip_format import normalise
 from pipelines.decoding.decode import Clip, decode_frames
 from pipelines.manifest import Label, Manifest, Video
-from pipelines.order import Schedule
+from pipelines.order import Part, Schedule
 from pipelines.video_files import VideoFiles
 
 PLAIN = ClipFormat(frames=4, size=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -344,6 +344,26 @@ def test_a_bad_video_is_replaced_and_leaves_all_other_clips_as_they_were():
     assert 0 < sum(replaced) <= 6
     for before, after, was_replaced in zip(good_clips, patched_clips, replaced, strict=True):
         assert was_replaced or (before == after).all()
+
+
+@pytest.mark.parametrize("mixes", [False, True])
+def test_the_parts_of_workers_are_the_batches_of_one(mixes):
+    mix = functools.partial(mixing.mix, mixup_alpha=0.5, cutmix_alpha=0.5) if mixes else None
+    flags = {"batch_size": 8, "repeats": 2, "mix": mix, "skipped": (1,)}
+    manifest, decode = telling_manifest(13), telling_decoder(bad=(4, 7))
+    account = Account(manifest)
+    whole, accounts = collect(batches(manifest, decode, account, **flags)), []
+    for number in range(2):
+        accounts.append(Account(manifest))
+        part = Part(number, 2)
+        places = [2 * place + repeat for place in part.places(4, mixes) for repeat in range(2)]
+        for own, of_all in zip(
+            collect(batches(manifest, decode, accounts[-1], part=part, **flags)), whole, strict=True
+        ):
+            np.testing.assert_array_equal(own[0], of_all[0][places])
+            np.testing.assert_array_equal(own[1], of_all[1][places])
+    joined = account.joined([each.state(99) for each in accounts])
+    assert joined.summary() == account.summary()
 
 
 def test_what_takes_a_bad_videos_place_does_not_depend_on_when_it_was_found():

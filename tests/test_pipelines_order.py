@@ -2,12 +2,13 @@
 
 import collections
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.order import Order, Schedule
+from pipelines.order import Order, Part, Schedule
 
 
 @pytest.mark.parametrize(
@@ -157,3 +158,29 @@ def test_replacements_come_from_all_videos():
     rows = [int(order.row(number, attempt)) for number in range(20) for attempt in (1, 2, 3)]
     assert set(rows) == set(range(5))
     assert min(np.bincount(rows)) >= 4
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("size, count", [(8, 1), (8, 2), (12, 3), (5, 1), (16, 8)])
+def test_the_parts_of_a_batch_are_the_batch(size, count, mirrored):
+    parts = [Part(number, count).places(size, mirrored) for number in range(count)]
+    assert sorted(itertools.chain(*parts)) == list(range(size))
+    assert {len(part) for part in parts} == {size // count}
+    if mirrored:
+        for part in parts:
+            assert [size - 1 - place for place in part[::-1]] == part
+    else:
+        assert list(itertools.chain(*parts)) == list(range(size))
+
+
+@pytest.mark.parametrize("size, mirrored", [(6, True), (5, False)])
+def test_a_batch_that_workers_cannot_share_is_refused(size, mirrored):
+    with pytest.raises(ValueError, match=f"a multiple of {4 if mirrored else 2}"):
+        Part(0, 2).places(size, mirrored)
+
+
+def test_ranges_of_parts_follow_one_another():
+    for size, count in itertools.product(range(7), range(1, 5)):
+        ranges = [Part(number, count).range(size) for number in range(count)]
+        assert list(itertools.chain(*ranges)) == list(range(size))
+        assert max(map(len, ranges)) - min(map(len, ranges)) <= 1

@@ -189,7 +189,7 @@ def test_a_signal_ends_a_run_between_two_batches_and_it_goes_on(number, of, meth
 def test_the_status_of_a_program_tells_how_it_ended(
     ended, status, finished_run, tmp_path, capsys, monkeypatch
 ):
-    def train_and_evaluate(config, data):
+    def train_and_evaluate(config, data, strategy):
         data.close()
         raise ended
 

@@ -16,10 +16,19 @@ from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.loop import DeviceError, train_and_evaluate
 from train.loop.checkpoints import CheckpointError
 from train.loop.stopping import STATUS, Stopped
+from train.loop.workers import WorkerError, Workers, open_strategy
 from train.network import NetworkError, check_network
 
 # What ends a run with one line.
-_WRONG = (DeviceError, NetworkError, TooManyBadVideos, CheckpointError, OSError, FloatingPointError)
+_WRONG = (
+    DeviceError,
+    NetworkError,
+    TooManyBadVideos,
+    CheckpointError,
+    WorkerError,
+    OSError,
+    FloatingPointError,
+)
 
 
 def main(argv, flag_values=flags.FLAGS):
@@ -29,14 +38,16 @@ def main(argv, flag_values=flags.FLAGS):
     try:
         refuse_words(argv)
         run = config_from_flags(flag_values, ("data_dir", "workdir", "train_annotations", "val_annotations"))
-        check_network(run)
-        data = open_data(run)
-    except NetworkError as error:
+        strategy = open_strategy()
+        with Workers(strategy).together():
+            check_network(run)
+            data = open_data(run)
+    except (NetworkError, WorkerError) as error:
         sys.exit(f"error: {error}")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {in_flags(error, names_of_flags(flag_values))}")
     try:
-        results = train_and_evaluate(run, data)
+        results = train_and_evaluate(run, data, strategy)
     except Stopped as stopped:
         print(f"stopped by {stopped}; the same command goes on in {run.workdir}", file=sys.stderr)
         sys.exit(STATUS)
@@ -45,6 +56,8 @@ def main(argv, flag_values=flags.FLAGS):
         sys.exit(130)
     except _WRONG as error:
         sys.exit(f"error: {in_flags(error, ['max_bad_fraction'])}")
+    if not Workers(strategy).is_chief:
+        return
     print(
         f"top-1 {results['top1']:.1%}, top-5 {results['top5']:.1%} on {results['videos']} videos, "
         f"{results['clips']} clips x {results['crops']} crops, {results['seconds_per_video']:.3f} s per video"

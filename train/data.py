@@ -20,7 +20,7 @@ from pipelines.decoding.limits import Limits
 from pipelines.manifest import is_manifest, read_manifest
 from pipelines.manifest.annotations import read_kinetics
 from pipelines.manifest.annotations.folders import import_command
-from pipelines.order import Schedule
+from pipelines.order import WHOLE, Schedule
 from pipelines.records.source import is_records, open_records
 from pipelines.video_files import VideoFiles
 from train.fields import nearest
@@ -47,7 +47,7 @@ class Data:
         train, val: The sources of the training and the validation videos, see `pipelines.dataset`.
         schedule: The `Schedule` of the training.
         accounts: {"train": `Account`, "val": `Account`}.
-        batches: Function (first_step, skipped) -> the training batches from a step on.
+        batches: Function (first_step, skipped, part) -> the training batches from a step on.
         close: Function that ends the decoder's processes.
     """
 
@@ -67,9 +67,6 @@ class Data:
 def open_data(config):
     """Opens a run's data, and finds all flags that do not go with it.
 
-    Args:
-        config: A `Config`.
-
     Returns:
         `Data`.
 
@@ -87,9 +84,8 @@ def open_data(config):
         val = open_split(config, config.val_annotations, decode, train.manifest.classes)
         _check_apart(train.manifest, val.manifest)
         check_training(train, config.flip, config.data_service)
-        schedule = Schedule(
-            len(train.manifest), config.batch_size, config.epochs, config.seed, config.repeats
-        )
+        plan = config.batch_size, config.epochs, config.seed, config.repeats
+        schedule = Schedule(len(train.manifest), *plan)
         splits = {"train": train, "val": val}
         accounts = {name: Account(split.manifest, config.max_bad_fraction) for name, split in splits.items()}
         batches = functools.partial(training_batches, config, train, accounts["train"], schedule)
@@ -252,7 +248,7 @@ def training_transform(config):
     return transform
 
 
-def training_batches(config, source, account, schedule, first_step=0, skipped=()):
+def training_batches(config, source, account, schedule, first_step=0, skipped=(), part=WHOLE):
     """Returns the training batches from a step on, see `pipelines.dataset.training_clips`."""
     scale = functools.partial(scale_short_side, size=config.short_side) if config.short_side else None
     mix = functools.partial(mixing.mix, mixup_alpha=config.mixup, cutmix_alpha=config.cutmix)
@@ -268,33 +264,35 @@ def training_batches(config, source, account, schedule, first_step=0, skipped=()
         mix=mix if mixes(config) else None,
         first_step=first_step,
         skipped=skipped,
+        part=part,
         workers=config.workers or tf.data.AUTOTUNE,
         service=config.data_service,
     )
 
 
-def evaluation_clips(config, source, account, devices=1, first_view=0):
+def evaluation_clips(config, source, account, devices=1, part=WHOLE, done=0):
     """Returns the batches of the views by which a model is evaluated, see `evaluation_views`.
 
     Args:
         config: A `Config`.
         source: The source of the videos.
         account: The `Account` of the source's manifest.
-        devices: How many share a batch. All batches are of one size that they divide, near
-            `config.batch_size`; few blank views fill up the last one.
-        first_view: The view to begin with, counted over all videos.
+        devices: How many share a batch; blank views fill up the last one, and all have one size.
+        part: The `Part` of the videos, where several workers share them, and each batch.
+        done: The count of the part's first views that are left out.
     """
-    views = len(source.manifest) * config.test_clips * config.test_crops
-    num_batches = -(-views // config.batch_size)
+    rows, count = part.range(len(source.manifest)), config.test_clips * config.test_crops
+    views = range(rows.start * count + done, rows.stop * count)
+    num_batches = -(-len(views) * part.count // config.batch_size)
     return evaluation_views(
         source,
         test_format(config),
         sample=samplers(config)[1],
         clips=config.test_clips,
         crops=config.test_crops,
-        batch_size=-(-views // (num_batches * devices)) * devices,
+        batch_size=-(-len(views) // (num_batches * devices)) * devices,
         account=account,
         fill=True,
-        first_view=first_view,
+        views=views,
         workers=config.workers or tf.data.AUTOTUNE,
     )

@@ -4,7 +4,9 @@ import time
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from pipelines.order import WHOLE
 from train.data import evaluation_clips
 
 
@@ -18,7 +20,7 @@ def video_logits(model, source, config, account, verbose="auto", progress=None):
         account: The `Account` of the source's manifest, in which unreadable videos are entered.
         verbose: As for Keras's `predict`: 0 prints nothing.
         progress: A `Progress`, which may hold the scores of the first views already, and gets
-            those of each batch.
+            those of each batch. It says which part of the videos is this worker's.
 
     Returns:
         (logits, labels): float [videos, classes] and int [videos], in the manifest's order without the
@@ -30,15 +32,17 @@ def video_logits(model, source, config, account, verbose="auto", progress=None):
     """
     videos, count = source.manifest.videos, config.test_clips * config.test_crops
     progress = progress or Progress()
-    done = len(progress.scores)
-    if done < len(videos) * count:
-        devices = model.distribute_strategy.num_replicas_in_sync
-        views = evaluation_clips(config, source, account, devices, done)
-        clips = views.map(lambda clips, labels, weights: clips)
-        model.predict(clips, verbose=verbose, callbacks=[progress])
-    scores = progress.scores[: len(videos) * count]  # What fills up the last batch comes after them.
-    scores = scores.reshape(len(videos), count, -1).mean(axis=1)
-    good = [row for row in range(len(videos)) if row not in account]
+    rows, done = progress.part.range(len(videos)), len(progress.scores)
+    if done < len(rows) * count:
+        devices = model.distribute_strategy.num_replicas_in_sync // progress.part.count
+        views = evaluation_clips(config, source, account, devices, progress.part, done)
+        clips = shared_out(views.map(lambda clips, labels, weights: clips), model, progress.part)
+        model.predict(clips, verbose=verbose, steps=len(views), callbacks=[progress])
+    progress.complete()
+    # What fills up the last batch comes after the scores of the views.
+    scores, shape = progress.scores[: len(rows) * count], (len(rows), count, model.output_shape[-1])
+    scores = progress.joined(np.reshape(scores, shape).mean(axis=1))
+    good = np.flatnonzero(progress.joined(np.array([row not in account for row in rows], np.int32)))
     wrong = [row for row in good if not np.isfinite(scores[row]).all()]
     if wrong:
         raise FloatingPointError(
@@ -49,13 +53,32 @@ def video_logits(model, source, config, account, verbose="auto", progress=None):
     return scores[good], np.array([videos[row].label for row in good], int)
 
 
+def shared_out(batches, model, part):
+    """Returns a worker's batches, of a known count, cut into those of its devices.
+
+    Where there are other workers, the data set is said to have no end: TensorFlow would ask all of them
+    before each batch whether they have one. Whoever takes the batches has to count them.
+    """
+    strategy = model.distribute_strategy
+    size = tf.nest.flatten(batches.element_spec)[0].shape[0]
+    batches = batches.rebatch(size * part.count // strategy.num_replicas_in_sync)
+    if part.count > 1:
+        batches = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+    return strategy.distribute_datasets_from_function(lambda _: batches)
+
+
 class Progress(keras.callbacks.Callback):
     """Keeps the scores of an evaluation, view by view.
 
     Args:
         scores: float32 [views, classes], the scores of the first views, if they are there already.
         seconds: What these took.
+
+    Attributes:
+        part: The `pipelines.order.Part` of the videos that this worker evaluates.
     """
+
+    part = WHOLE
 
     def __init__(self, scores=(), seconds=0.0):
         super().__init__()
@@ -72,6 +95,13 @@ class Progress(keras.callbacks.Callback):
     def seconds(self):
         """Seconds of the evaluation until now."""
         return self._seconds + time.monotonic() - self._start
+
+    def complete(self):
+        """Is called when the scores of this worker's part are there."""
+
+    def joined(self, values):
+        """Returns the values of all videos; `values` has those of this worker's part."""
+        return values
 
     def on_predict_batch_end(self, batch, logs=None):
         """Adds the scores of a batch."""

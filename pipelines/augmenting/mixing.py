@@ -10,7 +10,7 @@ Clips are float [B, T, H, W, 3], and labels are float [B, K], one-hot or multi-h
 import tensorflow as tf
 
 
-def mix(clips, labels, seed, mixup_alpha=0.8, cutmix_alpha=1.0, switch_probability=0.5):
+def mix(clips, labels, seed, mixup_alpha=0.8, cutmix_alpha=1.0, switch_probability=0.5, among=None):
     """Applies either mixup or CutMix to the whole batch, at random.
 
     Args:
@@ -21,6 +21,9 @@ def mix(clips, labels, seed, mixup_alpha=0.8, cutmix_alpha=1.0, switch_probabili
         cutmix_alpha: Parameter of CutMix, at least 0; 0 leaves mixup alone. With both 0, the batch
             stays as it is.
         switch_probability: How often CutMix is taken if both alphas are above 0, in [0, 1].
+        among: (places, size) if the clips are a part of a batch of `size`: their places in it, int [B]. The
+            i-th of them from the front and from the back must be as far from the front and from the back of
+            the batch. Each clip is then mixed as it would be in the whole batch.
 
     Returns:
         (clips, labels) of the same shapes and types.
@@ -37,18 +40,18 @@ def mix(clips, labels, seed, mixup_alpha=0.8, cutmix_alpha=1.0, switch_probabili
     if mixup_alpha == cutmix_alpha == 0:
         return clips, labels
     if mixup_alpha == 0:
-        return cutmix(clips, labels, seed, cutmix_alpha)
+        return cutmix(clips, labels, seed, cutmix_alpha, among)
     if cutmix_alpha == 0:
-        return mixup(clips, labels, seed, mixup_alpha)
+        return mixup(clips, labels, seed, mixup_alpha, among)
     switch_seed, mixing_seed = tf.unstack(tf.random.split(seed, 2))
     return tf.cond(
         tf.random.stateless_uniform([], switch_seed) < switch_probability,
-        lambda: cutmix(clips, labels, mixing_seed, cutmix_alpha),
-        lambda: mixup(clips, labels, mixing_seed, mixup_alpha),
+        lambda: cutmix(clips, labels, mixing_seed, cutmix_alpha, among),
+        lambda: mixup(clips, labels, mixing_seed, mixup_alpha, among),
     )
 
 
-def mixup(clips, labels, seed, alpha=0.8):
+def mixup(clips, labels, seed, alpha=0.8, among=None):
     """Blends clips and labels: kept * x + (1 - kept) * partner (Zhang et al. 2018).
 
     Args:
@@ -56,6 +59,7 @@ def mixup(clips, labels, seed, alpha=0.8):
         labels: float [B, K].
         seed: Integer tensor [2].
         alpha: Parameter of Beta(alpha, alpha), above 0.
+        among: As for `mix`.
 
     Returns:
         (clips, labels) of the same shapes and types.
@@ -63,12 +67,13 @@ def mixup(clips, labels, seed, alpha=0.8):
     Raises:
         ValueError: `alpha` is not positive.
     """
-    kept = beta_draws(seed, tf.shape(clips)[0], alpha)
+    places, size = among or _whole(clips)
+    kept = tf.gather(beta_draws(seed, size, alpha), places)
     weights = tf.cast(kept, clips.dtype)[:, None, None, None, None]
     return weights * clips + (1 - weights) * clips[::-1], _blend_labels(labels, kept)
 
 
-def cutmix(clips, labels, seed, alpha=1.0):
+def cutmix(clips, labels, seed, alpha=1.0, among=None):
     """Replaces a box, the same in all frames, by the partner's; labels mix by its area (Yun et al. 2019).
 
     Args:
@@ -76,6 +81,7 @@ def cutmix(clips, labels, seed, alpha=1.0):
         labels: float [B, K].
         seed: Integer tensor [2].
         alpha: Parameter of Beta(alpha, alpha), above 0.
+        among: As for `mix`.
 
     Returns:
         (clips, labels) of the same shapes and types; labels are weighted with the area that was replaced.
@@ -84,7 +90,8 @@ def cutmix(clips, labels, seed, alpha=1.0):
         ValueError: `alpha` is not positive.
     """
     shape = tf.shape(clips)[2:4]
-    low, high = cutmix_boxes(shape, seed, tf.shape(clips)[0], alpha)
+    places, size = among or _whole(clips)
+    low, high = (tf.gather(ends, places) for ends in cutmix_boxes(shape, seed, size, alpha))
     rows, columns = tf.range(shape[0])[:, None], tf.range(shape[1])
     inside = (rows >= low[:, 0, None, None]) & (rows < high[:, 0, None, None])
     inside &= (columns >= low[:, 1, None, None]) & (columns < high[:, 1, None, None])  # [B, H, W]
@@ -126,6 +133,11 @@ def beta_draws(seed, count, alpha):
     uniforms = tf.random.stateless_uniform([2, count], uniform_seed)
     logarithms = tf.math.log(gammas) + tf.math.log1p(-uniforms) / alpha  # [2, count]
     return tf.sigmoid(logarithms[0] - logarithms[1])
+
+
+def _whole(clips):
+    size = tf.shape(clips)[0]
+    return tf.range(size), size
 
 
 def _blend_labels(labels, kept):

@@ -18,7 +18,7 @@ def evaluation_views(
     batch_size,
     account,
     fill=False,
-    first_view=0,
+    views=None,
     workers=tf.data.AUTOTUNE,
 ):
     """Returns clips x crops views of every video, in the manifest's order, in batches of views.
@@ -37,7 +37,7 @@ def evaluation_views(
             with an error.
         fill: Whether further blank views, whose weight is 0, make the last batch as large as the others.
             Several devices that share a batch need this, as a small one would leave nothing for some of them.
-        first_view: The view to begin with, counted over all videos.
+        views: The range of views that are made, counted over all videos; None takes all.
         workers: Videos read in parallel; by default TensorFlow chooses how many.
 
     Returns:
@@ -48,7 +48,7 @@ def evaluation_views(
     labels_of, count = clip_labels(source.manifest), clips * crops
 
     @plainly
-    def views(row):
+    def views_of(row):
         ok, pixels, reason = video_views(source, row, clip_format, sample, clips, crops)
         used, bad = tf.boolean_mask(row[None], ok[None]), tf.boolean_mask(row[None], ~ok[None])
         with tf.control_dependencies([enter(account, used, bad, tf.fill(tf.shape(bad), reason))]):
@@ -60,15 +60,15 @@ def evaluation_views(
     def normalised(pixels, labels, weights):
         return normalise(pixels, clip_format.mean, clip_format.std), labels, weights
 
-    num_videos, first_video = len(source.manifest), first_view // count
-    num_views = num_videos * count - first_view
-    every = tf.data.Dataset.range(first_video, num_videos).map(views, num_parallel_calls=workers).unbatch()
-    every = every.skip(first_view - first_video * count)
+    views = range(len(source.manifest) * count) if views is None else views
+    rows = tf.data.Dataset.range(views.start // count, -(-views.stop // count))
+    every = rows.map(views_of, num_parallel_calls=workers).unbatch()
+    every = every.skip(views.start % count).take(len(views))
     if fill:
         blank = tf.data.Dataset.from_tensors(tuple(tf.zeros(x.shape, x.dtype) for x in every.element_spec))
-        every = every.concatenate(blank.repeat(-num_views % batch_size))
-    batches = every.batch(batch_size).map(normalised).prefetch(tf.data.AUTOTUNE)
-    num_batches = -(-num_views // batch_size)
+        every = every.concatenate(blank.repeat(-len(views) % batch_size))
+    batches = every.batch(batch_size, drop_remainder=fill).map(normalised).prefetch(tf.data.AUTOTUNE)
+    num_batches = -(-len(views) // batch_size)
     return with_options(batches.apply(tf.data.experimental.assert_cardinality(num_batches)))
 
 

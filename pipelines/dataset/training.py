@@ -6,6 +6,7 @@ from pipelines.augmenting.flips import random_flip
 from pipelines.dataset.clip_format import normalise
 from pipelines.dataset.fetching import enter, fetch, plainly, with_options
 from pipelines.labels import check_flip, clip_labels
+from pipelines.order import WHOLE
 
 # Videos that are drawn for one clip. If all of them are bad, hardly one in the data set is readable.
 _MOST_ATTEMPTS = 100
@@ -26,6 +27,7 @@ def training_clips(
     mix=None,
     first_step=0,
     skipped=(),
+    part=WHOLE,
     workers=tf.data.AUTOTUNE,
     service="",
 ):
@@ -47,22 +49,26 @@ def training_clips(
         scale: Function of frames uint8 [..., H, W, 3], such as `pipelines.augmenting.resizing.
             scale_short_side`, which the source applies before `transform`, to each frame alone or to all
             together. None keeps frames as they are stored.
-        mix: Function (clips float32, labels float32 [B, K], seed int32 [2]) -> (clips, labels), as in
+        mix: Function (clips float32, labels float32 [B, K], seed int32 [2], among) -> (clips, labels), as in
             `pipelines.augmenting.mixing`; labels are then vectors.
         first_step: The batch to begin with, counted over all epochs.
         skipped: Steps whose videos give way to others, as if they were bad; a step may stand there again.
+        part: The `pipelines.order.Part` of each batch that is made. All parts together are the batches
+            that one worker would make.
         workers: Clips made in parallel; by default TensorFlow chooses how many.
         service: Address of a tf.data service, `grpc://HOST:PORT`, that makes the clips; the source must not
             need Python. The batches are the same, but may arrive in another order.
 
     Returns:
         `tf.data.Dataset` of (float32 [B, T, size, size, 3], labels): int32 [B], or float32 [B, K] if the
-        manifest has several labels a video or `mix` is given.
+        manifest has several labels a video or `mix` is given. B is the size of the part.
 
     Raises:
-        ValueError: Flips would make labels wrong, or the source cannot be sent to a service.
+        ValueError: Flips would make labels wrong, the source cannot be sent to a service, or the workers
+            cannot share a batch.
     """
     check_training(source, flip, service)
+    places = part.places(schedule.videos_per_step, mirrored=mix is not None)
     labels_of = clip_labels(source.manifest, vectors=mix is not None)
     views, blank_views = _view_makers(clip_format, schedule, transform, flip)
 
@@ -78,12 +84,14 @@ def training_clips(
     # A service shares out the elements of the first data set, so these are steps.
     videos = schedule.videos_per_step
     steps = tf.data.Dataset.range(first_step, schedule.steps)
-    indices = steps.flat_map(lambda step: tf.data.Dataset.range(step * videos, (step + 1) * videos))
-    clips = indices.map(clip, num_parallel_calls=workers).batch(videos, drop_remainder=True)
+    indices = steps.flat_map(
+        lambda step: tf.data.Dataset.from_tensor_slices(step * videos + tf.constant(places, tf.int64))
+    )
+    clips = indices.map(clip, num_parallel_calls=workers).batch(len(places), drop_remainder=True)
     if service:
         policy = tf.data.experimental.service.ShardingPolicy.DYNAMIC
         clips = clips.apply(tf.data.experimental.service.distribute(policy, service))
-    batch = _batch_maker(clip_format, schedule, account, mix, skipped)
+    batch = _batch_maker(clip_format, schedule, places, account, mix, skipped)
     batches = clips.map(batch, num_parallel_calls=workers)
     batches = batches.apply(tf.data.experimental.assert_cardinality(max(0, schedule.steps - first_step)))
     return with_options(batches.prefetch(tf.data.AUTOTUNE))
@@ -125,8 +133,9 @@ def _view_makers(clip_format, schedule, transform, flip):
     return views, blanks
 
 
-def _batch_maker(clip_format, schedule, account, mix, skipped):
+def _batch_maker(clip_format, schedule, places, account, mix, skipped):
     """Returns the function that makes a batch of clips: it enters the videos, normalises and mixes."""
+    of_clips = [place * schedule.repeats + repeat for place in places for repeat in range(schedule.repeats)]
     expected = "TooManyBadVideos: Expected a readable video."
     message = f"{expected} Received {_MOST_ATTEMPTS} bad ones in a row. Try: repair them, or leave them out."
 
@@ -141,11 +150,12 @@ def _batch_maker(clip_format, schedule, account, mix, skipped):
         with tf.control_dependencies([enter(account, used, bad, reasons, replaced, step)]):
             all_readable = tf.debugging.assert_equal(ok, True, message)
         with tf.control_dependencies([all_readable]):
-            clips = tf.reshape(pixels, (schedule.batch_size, *pixels.shape[2:]))  # [B, T, size, size, 3]
-        labels = tf.reshape(labels, (schedule.batch_size, *labels.shape[2:]))  # [B] or [B, K]
+            clips = tf.reshape(pixels, (len(of_clips), *pixels.shape[2:]))  # [B, T, size, size, 3]
+        labels = tf.reshape(labels, (len(of_clips), *labels.shape[2:]))  # [B] or [B, K]
         clips = _normalise(clips, clip_format.mean, clip_format.std)
         if mix is not None:
-            clips, labels = mix(clips, labels, schedule.order.mix_seed(indices[0]))
+            seed = schedule.order.mix_seed(step * schedule.videos_per_step)
+            clips, labels = mix(clips, labels, seed, among=(of_clips, schedule.batch_size))
         return clips, labels
 
     return batch

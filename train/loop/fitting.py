@@ -8,7 +8,7 @@ import os
 import keras
 import numpy as np
 
-from train.evaluate import evaluate
+from train.evaluate import evaluate, shared_out
 from train.loop.checkpoints import CheckpointError
 from train.loop.state import Validation
 from train.loop.stopping import Stopped
@@ -25,13 +25,10 @@ class Diverged(Exception):
     """A loss or a weight became infinite or NaN, or the loss exploded. The text says what, and where."""
 
 
-def fit(model, config, data, run):
+def fit(run):
     """Trains for what is left of all epochs; after each one, classifies each validation video's centre clip.
 
     Args:
-        model: The compiled `train.loop.trainer.Trainer`.
-        config: A `Config`.
-        data: The run's `Data`.
         run: The `train.loop.state.RunState`, which goes on from its step.
 
     Raises:
@@ -40,10 +37,10 @@ def fit(model, config, data, run):
         CheckpointError: The last checkpoint cannot be written.
         Stopped: A signal ended the training; it has been saved.
     """
-    rewinds = []
+    config, rewinds = run.config, []
     while not run.is_trained:
         try:
-            _fit_from(model, config, data, run)
+            _fit_from(run)
         except Diverged as error:
             step, text = run.step, str(error)
             if config.nan_policy == "rewind":
@@ -62,19 +59,20 @@ def _remedy(text, config):
     return f"{text}. Try: --learning_rate={config.learning_rate / 10:g}, in a new --workdir{other}"
 
 
-def _fit_from(model, config, data, run):
+def _fit_from(run):
     """Trains from the run's step to the end of its epoch, or from an epoch's beginning to the end."""
+    config, data, model = run.config, run.data, run.model
     steps, done = run.steps_per_epoch, run.step - run.epoch * run.steps_per_epoch
+    reports = [
+        _Bar(done),  # It ends its line before others print.
+        keras.callbacks.TensorBoard(os.path.join(config.workdir, "tensorboard"), write_graph=False),
+    ]
+    watch, saves = _Watch(run), _Saves(run)
     callbacks = keras.callbacks.CallbackList(
-        [
-            _Watch(run, data, config),  # The others report what it finds.
-            _Bar(done),  # It ends its line before others print.
-            keras.callbacks.TensorBoard(os.path.join(config.workdir, "tensorboard"), write_graph=False),
-            _Saves(run, data),
-        ],
+        [watch, *(reports if run.workers.is_chief else ()), saves],  # The reports say what the watch finds.
         add_history=True,
         model=model,
-        verbose=1,
+        verbose=int(run.workers.is_chief),
         epochs=config.epochs,
         steps=steps,
     )
@@ -83,8 +81,9 @@ def _fit_from(model, config, data, run):
         callbacks.on_epoch_end(run.epoch, dict(run.logs))
         callbacks.on_train_end()
         return
+    part, skipped = run.workers.part, tuple(run.skipped)
     model.fit(
-        data.batches(run.step, tuple(run.skipped)),
+        shared_out(data.batches(run.step, skipped, part), model, part),
         initial_epoch=run.epoch,
         epochs=run.epoch + 1 if done else config.epochs,
         steps_per_epoch=steps - done,
@@ -111,17 +110,15 @@ class _Bar(keras.callbacks.ProgbarLogger):
 class _Watch(keras.callbacks.Callback):
     """Counts the steps, looks at each loss, and validates."""
 
-    def __init__(self, run, data, config):
+    def __init__(self, run):
         super().__init__()
-        self._run, self._data = run, data
-        self._centre = dataclasses.replace(config, test_clips=1, test_crops=1)
+        self._run = run
+        self._centre = dataclasses.replace(run.config, test_clips=1, test_crops=1)
         self._overflows = 0  # One after the other.
 
     def on_epoch_begin(self, epoch, logs=None):
         """Gives the metrics what they had at the checkpoint; Keras has set them to 0 just now."""
-        values, self._run.metrics = self._run.metrics or (), None
-        for variable, value in zip(self.model.metrics_variables, values, strict=False):
-            variable.assign(value)
+        self._run.restore_metrics()
 
     def on_train_batch_end(self, batch, logs=None):
         """Counts a step; raises `Diverged`."""
@@ -136,19 +133,19 @@ class _Watch(keras.callbacks.Callback):
         if not (is_right and loss <= _EXPLODED):  # A comparison with NaN is false.
             raise Diverged(
                 f"Expected finite losses and weights. Received loss {loss:g} and a gradient of norm {norm:g} "
-                f"in step {run.step} (epoch {run.epoch + 1}), which shows {_shown(run, self._data)}"
+                f"in step {run.step} (epoch {run.epoch + 1}), which shows {_shown(run)}"
             )
 
     def on_epoch_end(self, epoch, logs=None):
         """Adds the scores of the validation to the logs; raises `Stopped`."""
         for name in ("batch_loss", "gradient_norm"):
             logs.pop(name, None)
-        account, before = self._data.accounts["val"], dict(logs)
-        prepare(self._run, self._data, logs)
+        val, account, before = self._run.data.val, self._run.data.accounts["val"], dict(logs)
+        prepare(self._run, logs)
         try:
             with self._run.average.shown():
-                progress = Validation(self._run.stop)
-                scores = evaluate(self.model, self._data.val, self._centre, account, 0, progress)
+                progress = Validation(self._run)
+                scores = evaluate(self.model, val, self._centre, account, 0, progress)
         except Stopped:
             self._run.save(before)
             raise
@@ -157,16 +154,16 @@ class _Watch(keras.callbacks.Callback):
         logs.update({f"val_{name}": scores[name] for name in ("loss", "top1", "top5")})
 
 
-def _shown(run, data):
+def _shown(run):
     """Returns the paths of the videos of the last step, as text."""
-    schedule, step = data.schedule, run.step - 1
+    schedule, step = run.data.schedule, run.step - 1
     clips = range(step * schedule.videos_per_step, (step + 1) * schedule.videos_per_step)
     rows = [int(schedule.order.row(clip, run.skipped.count(step))) for clip in clips]
-    account = data.accounts["train"]  # Others took the place of bad videos.
+    account = run.data.accounts["train"]  # Others took the place of bad videos.
     return ", ".join(account.path(row) for row in rows if row not in account)
 
 
-def prepare(run, data, logs=None):
+def prepare(run, logs=None):
     """Gives all devices the same statistics; raises `Diverged` if a weight or an average is not finite."""
     model = run.model
     share_statistics(model)
@@ -175,20 +172,20 @@ def prepare(run, data, logs=None):
     if wrong:
         raise Diverged(
             f"Expected finite losses and weights. Received infinity or NaN in {len(wrong)} of {len(weights)} "
-            f"weights after step {run.step} (epoch {run.epoch + bool(logs)}), which shows {_shown(run, data)}"
+            f"weights after step {run.step} (epoch {run.epoch + bool(logs)}), which shows {_shown(run)}"
         )
 
 
 class _Saves(keras.callbacks.Callback):
     """Writes checkpoints, and ends the run where a signal asks for it."""
 
-    def __init__(self, run, data):
+    def __init__(self, run):
         super().__init__()
-        self._run, self._data = run, data
+        self._run = run
 
     def on_train_batch_end(self, batch, logs=None):
         """Saves if it is time; raises `Stopped`."""
-        if self._run.stop or self._run.is_due():
+        if self._run.listen() or self._run.is_stopping:
             self._save(logs)
             self._stop()
 
@@ -196,10 +193,13 @@ class _Saves(keras.callbacks.Callback):
         """Ends the epoch, and saves; raises `Stopped`."""
         run = self._run
         run.epoch += 1
-        counts = f"{self._data.accounts['train']} for training, {self._data.accounts['val']} for validation"
-        overflows = f"; {run.overflows} steps overflowed in float16" if run.overflows else ""
-        print(f"bad videos skipped: {counts}{overflows}", flush=True)
-        run.write_accounts()
+        run.listen()
+        accounts = run.accounts()
+        if run.workers.is_chief:
+            overflows = f"; {run.overflows} steps overflowed in float16" if run.overflows else ""
+            counts = f"{accounts['train']} for training, {accounts['val']} for validation"
+            print(f"bad videos skipped: {counts}{overflows}", flush=True)
+            run.write_accounts(accounts)
         if run.best is None or logs["val_top1"] > run.best["top1"]:
             before, run.best = run.best, {"epoch": epoch, "top1": logs["val_top1"]}
             if not self._save(is_best=True):
@@ -210,16 +210,16 @@ class _Saves(keras.callbacks.Callback):
     def _save(self, logs=None, is_best=False):
         """Writes a checkpoint; returns whether that went well."""
         run = self._run
-        prepare(run, self._data, logs)
+        prepare(run, logs)
         try:
             run.save(logs, is_best)
         except CheckpointError as error:
-            if not is_best and (run.stop or run.is_trained):
+            if not is_best and (run.is_stopping or run.is_trained):
                 raise
             _logger.warning("%s The run goes on without.", error)
             return False
         return True
 
     def _stop(self):
-        if self._run.stop:
-            raise Stopped(self._run.stop.name)
+        if self._run.is_stopping:
+            raise self._run.stopped()

@@ -20,6 +20,7 @@ from train.loop.state import RunState
 from train.loop.stopping import StopRequest
 from train.loop.trainer import MovingAverage, Trainer
 from train.loop.workdir import claim_workdir, write_text
+from train.loop.workers import Workers
 from train.network import build_network
 
 
@@ -38,7 +39,8 @@ def train_and_evaluate(config, data, strategy=None):
     Args:
         config: A `Config`.
         data: The `Data` that `train.data.open_data` returned for it; it is closed after the evaluation.
-        strategy: A `tf.distribute.Strategy`; None mirrors the model on every GPU, or on the CPU.
+        strategy: A `tf.distribute.Strategy`, see `train.loop.workers.open_strategy`; None mirrors the model
+            on every GPU of this machine, or on the CPU. Of several workers, all call this; the chief writes.
 
     Returns:
         The results, as written to `results.json`.
@@ -50,7 +52,8 @@ def train_and_evaluate(config, data, strategy=None):
         FloatingPointError: A loss or a weight became infinite or NaN, and `model.keras` is not written; or a
             score did, and `results.json` is not written.
         CheckpointError: A checkpoint cannot be written, or is of another network.
-        Stopped: A signal ended the run; it has saved what it had.
+        Stopped: A signal ended the run, and it has saved what it had; or another worker does not answer.
+        WorkerError: Another worker has an error, or other flags or videos.
         TooManyBadVideos: More than `config.max_bad_fraction` of the videos cannot be read.
     """
     with contextlib.ExitStack() as stack:
@@ -58,34 +61,31 @@ def train_and_evaluate(config, data, strategy=None):
         keras.utils.set_random_seed(config.seed)
         keras.config.set_dtype_policy(config.dtype_policy)
         strategy = strategy or tf.distribute.MirroredStrategy()
-        check_devices(config, len(data.train.manifest), strategy.num_replicas_in_sync)
+        workers = Workers(strategy)
+        stack.enter_context(workers.lost())
+        check_devices(config, len(data.train.manifest), strategy.num_replicas_in_sync, workers.part.count)
         with strategy.scope():
             model = build_model(config, data)
             average = MovingAverage(model, config.ema)
-        stack.enter_context(claim_workdir(config))
+        with workers.together():
+            if workers.is_chief:
+                stack.enter_context(claim_workdir(config))
         stop = stack.enter_context(StopRequest())
-        run = RunState(config, data, model, average, stop)
+        run = RunState(config, data, model, average, stop, workers)
+        workers.check_same(_of_all_workers(run))
         run.restore()
-        path = os.path.join(config.workdir, "results.json")
-        if run.is_trained and os.path.exists(path):
-            return results_of(run, path)
+        if results := workers.tell(results_of(run) if workers.is_chief else None)[0]:
+            return results
         run.write_accounts()
-        check_accounts(data.accounts)
-        print(
-            f"{model.name}: {model.count_params():,} parameters, {len(data.train.manifest)} training and "
-            f"{len(data.val.manifest)} validation videos of {len(data.classes)} classes, "
-            f"{strategy.num_replicas_in_sync} device(s){run.where()}"
-        )
+        check_accounts(run.accounts())
+        if workers.is_chief:
+            print(
+                f"{model.name}: {model.count_params():,} parameters, {len(data.train.manifest)} training and "
+                f"{len(data.val.manifest)} validation videos of {len(data.classes)} classes, "
+                f"{strategy.num_replicas_in_sync} device(s){run.where()}"
+            )
         try:
-            if not run.is_trained:
-                with contextlib.suppress(FileNotFoundError):
-                    os.remove(path)  # It is of fewer epochs.
-                run.finish()
-                fit(model, config, data, run)
-            seconds = run.seconds
-            with average.shown():
-                save(model, config, data.classes)
-                results = evaluate(model, data.val, config, data.accounts["val"], progress=run.evaluation())
+            return _results(run)
         except tf.errors.OpError as error:
             check_accounts(data.accounts)  # If bad videos stopped the data, this says it better.
             if found := re.search(r"TooManyBadVideos: (.*)", str(error)):
@@ -93,27 +93,69 @@ def train_and_evaluate(config, data, strategy=None):
             raise
         finally:
             run.write_accounts()
-        results |= {
-            "train_seconds": seconds,
-            "parameters": model.count_params(),
-            "data": {name: account.summary() for name, account in data.accounts.items()},
-        }
-        write_text(path, json.dumps(results, indent=2) + "\n")
+
+
+def _results(run):
+    """Trains and evaluates; returns the results, which the chief writes."""
+    config, model, workers = run.config, run.model, run.workers
+    path = os.path.join(config.workdir, "results.json")
+    if not run.is_trained:
+        if workers.is_chief:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)  # It is of fewer epochs.
         run.finish()
-        return results
+        fit(run)
+    seconds = run.seconds
+    with run.average.shown():
+        with workers.together():
+            if workers.is_chief:
+                save(model, config, run.data.classes)
+        progress, verbose = run.evaluation(), "auto" if workers.is_chief else 0
+        results = evaluate(model, run.data.val, config, run.data.accounts["val"], verbose, progress)
+    accounts = run.accounts()
+    check_accounts(accounts)
+    results |= {
+        "train_seconds": seconds,
+        "parameters": model.count_params(),
+        "data": {name: account.summary() for name, account in accounts.items()},
+    }
+    with workers.together():
+        if workers.is_chief:
+            run.write_accounts(accounts)
+            write_text(path, json.dumps(results, indent=2) + "\n")
+    run.finish()
+    return results
 
 
-def results_of(run, path):
-    """Returns the results of a run that is done."""
+def _of_all_workers(run):
+    """Returns what has to be the same for all workers: videos and flags, but for those of a machine."""
+    lines = [line.partition("=") for line in run.config.to_flags().splitlines()]
+    of_machine = {
+        f"--{name}" for name in ("workdir", "data_dir", "workers", "decode_isolation", "decode_timeout")
+    }
+    flags = {name: text for name, _, text in lines if name not in of_machine}
+    return flags | {f"the {name} videos": text for name, text in run.data_of_run().items()}
+
+
+def results_of(run):
+    """Returns the results of a run that is done, or None."""
+    path = os.path.join(run.config.workdir, "results.json")
+    if not (run.is_trained and os.path.exists(path)):
+        return None
     run.finish()
     print(f"{path} is there already: this run is done", flush=True)
     with open(path, encoding="utf-8") as file:
         return json.load(file)
 
 
-def check_devices(config, num_videos, devices):
-    """Raises DeviceError unless each of the devices gets as many clips of a training batch as the others."""
+def check_devices(config, num_videos, devices, workers=1):
+    """Raises DeviceError unless each of the devices gets as many clips of a training batch as the others.
+
+    All clips of a video are one worker's, and so are two that are mixed.
+    """
     parts = devices * config.accumulation
+    if workers > 1:
+        parts = math.lcm(parts, workers * config.repeats * (2 if mixes(config) else 1))
     if config.batch_size % parts == 0:
         return
     step, most = math.lcm(parts, config.repeats), num_videos * config.repeats
@@ -150,6 +192,7 @@ def build_model(config, data):
         metrics=[accuracy("top1"), top_k(min(5, len(data.classes)), "top5")],
         jit_compile=False,  # XLA is slower on CPU, and fails under MirroredStrategy.
     )
+    model.build_for(len(data.classes) if mixes(config) else None)
     model.optimizer.build(model.trainable_variables)  # A checkpoint may have values for its variables.
     return model
 

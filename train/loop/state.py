@@ -1,19 +1,20 @@
 """The state of a run: how far it is, what it has seen, and the checkpoints that hold all of it."""
 
 import contextlib
+import itertools
 import json
 import logging
 import os
 import time
 import zipfile
 
-import keras
 import numpy as np
 
 from pipelines.whole_files import whole_file
 from train.evaluate import Progress
 from train.loop.checkpoints import CheckpointError, Checkpoints
 from train.loop.stopping import Stopped
+from train.loop.workers import WorkerError
 
 _logger = logging.getLogger(__name__)
 
@@ -27,29 +28,33 @@ class RunState:
         model: The built and compiled model.
         average: The `MovingAverage` of its weights.
         stop: A `StopRequest`.
+        workers: The `Workers` of the run; of these, the chief writes to the workdir.
 
     Attributes:
         step: How many steps are done, over all epochs.
         epoch: How many epochs are done, validation included.
         logs: The logs of the epoch that is under way, at its last checkpoint.
-        metrics: The values of the metrics' variables then, or None.
+        metrics: The values of the metrics' variables then, [[of a device] of a variable], or None.
         skipped: The steps whose videos gave way to others, as their loss was NaN.
         overflows: How many steps left the weights as they were, as their gradients overflowed in float16.
         best: {"epoch", "top1"} of the epoch with the best validation, or None.
+        is_stopping: Whether a worker has heard a signal.
     """
 
-    def __init__(self, config, data, model, average, stop):
+    def __init__(self, config, data, model, average, stop, workers):
         self.config, self.data, self.model, self.average, self.stop = config, data, model, average, stop
+        self.workers, self.is_stopping = workers, False
         self.step, self.epoch, self.overflows = 0, 0, 0
         self.logs, self.metrics, self.skipped, self.best = {}, None, [], None
         self._seconds, self._since = 0.0, time.monotonic()
         self._saved_at, self._saved_step = time.monotonic(), 0
         of_metrics = {id(variable) for variable in model.metrics_variables}
         of_model = [variable for variable in model.variables if id(variable) not in of_metrics]
-        variables = [*of_model, *model.optimizer.variables, *average.variables]
+        self._variables = [*of_model, *model.optimizer.variables, *average.variables]
         directory = os.path.join(config.workdir, "checkpoints")
-        self._checkpoints = Checkpoints(directory, variables, config.keep_checkpoints)
-        self._scores_path = os.path.join(config.workdir, "scores.partial.npz")
+        self._checkpoints = Checkpoints(directory, self._variables, config.keep_checkpoints)
+        number = f"{workers.part.number}" * (not workers.is_alone)
+        self._scores_path = os.path.join(config.workdir, f"scores{number}.partial.npz")
 
     @property
     def steps_per_epoch(self):
@@ -73,27 +78,37 @@ class RunState:
 
         Raises:
             CheckpointError: Not one checkpoint is whole, they are of other videos, or one cannot be written.
+            WorkerError: This happened to the chief, and this worker is not it.
         """
+        with self.workers.together():
+            state = self._read(is_rewind) if self.workers.is_chief else None
+        state = self.workers.tell(state)[0]
+        if state is None:
+            self.save()
+            return
+        self.workers.give(self._variables)
+        for name in ("step", "epoch", "logs", "metrics", "skipped", "overflows", "best"):
+            setattr(self, name, state[name])
+        for name, account in self.data.accounts.items():
+            # The others begin with nothing, as all accounts are put together in the end.
+            account.restore(state["accounts"][name] if self.workers.is_chief else None)
+        self._seconds, self._since = state["seconds"], time.monotonic()
+        self._saved_at, self._saved_step = time.monotonic(), self.step
+
+    def _read(self, is_rewind):
+        """Reads the newest whole checkpoint; returns its state."""
         state = self._checkpoints.restore()
         if state is None and is_rewind:
             raise CheckpointError(
                 f"Expected a checkpoint in {self.config.workdir} to go back to. Received none. Try: the same "
                 "command again, which begins anew."
             )
-        if state is None:
-            self.save()
-            return
-        if state["data"] != self._data_of_run():
+        if state is not None and state["data"] != self.data_of_run():
             raise CheckpointError(
                 f"Expected the videos with which the run in {self.config.workdir} began. Received others: "
                 "manifest, records or classes have changed since. Try: what they were, or another --workdir."
             )
-        for name in ("step", "epoch", "logs", "metrics", "skipped", "overflows", "best"):
-            setattr(self, name, state[name])
-        for name, account in self.data.accounts.items():
-            account.restore(state["accounts"][name])
-        self._seconds, self._since = state["seconds"], time.monotonic()
-        self._saved_at, self._saved_step = time.monotonic(), self.step
+        return state
 
     def save(self, logs=None, is_best=False):
         """Writes a checkpoint of the state; `logs` are those of the epoch that is under way.
@@ -102,8 +117,7 @@ class RunState:
             CheckpointError: It cannot be written.
         """
         self.logs = logs or {}
-        within = self.model.metrics_variables if self.logs else []
-        self.metrics = [float(keras.ops.convert_to_numpy(variable)) for variable in within] or None
+        self.metrics = self._metrics() if self.logs else None
         state = {
             "step": self.step,
             "epoch": self.epoch,
@@ -113,15 +127,59 @@ class RunState:
             "overflows": self.overflows,
             "best": self.best,
             "seconds": self.seconds,
-            "data": self._data_of_run(),
-            "accounts": {name: account.state(self.step) for name, account in self.data.accounts.items()},
+            "data": self.data_of_run(),
+            "accounts": {name: account.state(self.step) for name, account in self.accounts().items()},
         }
         try:
-            self._checkpoints.save(state, is_best)
+            with self.workers.together():
+                if self.workers.is_chief:
+                    self._checkpoints.save(state, is_best)
+        except WorkerError as error:
+            raise CheckpointError(str(error)) from error
         finally:  # If it cannot be written, there is no second trial at once.
             self._saved_at, self._saved_step = time.monotonic(), self.step
 
-    def _data_of_run(self):
+    def _metrics(self):
+        """Returns the values that the metrics' variables have on all devices of all workers."""
+        local = self.model.distribute_strategy.experimental_local_results
+        own = [[float(value) for value in local(v.value)] for v in self.model.metrics_variables]
+        by_variable = zip(*self.workers.tell(own), strict=True)
+        return [list(itertools.chain(*of_workers)) for of_workers in by_variable]
+
+    def restore_metrics(self):
+        """Gives the metrics what they had at the checkpoint, once."""
+        saved, self.metrics = self.metrics or (), None
+        strategy, devices = self.model.distribute_strategy, self.workers.devices
+        for variable, values in zip(self.model.metrics_variables, saved, strict=False):
+            if len(values) != strategy.num_replicas_in_sync:
+                variable.assign(sum(values))  # Each device then has an equal part.
+                continue
+            own = values[self.workers.part.number * devices :]
+            for of_device, value in zip(
+                strategy.experimental_local_results(variable.value), own, strict=False
+            ):
+                of_device.assign(value)
+
+    def accounts(self):
+        """Returns {"train": `Account`, "val": `Account`} of all workers together."""
+        own = self.data.accounts
+        if self.workers.is_alone:
+            return own
+        states = self.workers.tell({name: account.state(self.step) for name, account in own.items()})
+        return {name: account.joined([state[name] for state in states]) for name, account in own.items()}
+
+    def listen(self):
+        """Asks all workers for signals, see `is_stopping`; returns whether a checkpoint is due."""
+        due = self.workers.is_chief and self.is_due()
+        stopping, due = self.workers.sum(np.array([bool(self.stop), due], np.int32))
+        self.is_stopping = bool(stopping)
+        return bool(due)
+
+    def stopped(self):
+        """Returns the `Stopped` that ends the run."""
+        return Stopped(self.stop.name or "a signal to another worker")
+
+    def data_of_run(self):
         """Returns what tells the videos of a run, and their order, from others."""
         fingerprints = {name: account.fingerprint for name, account in self.data.accounts.items()}
         return fingerprints | {"steps_per_epoch": self.steps_per_epoch}
@@ -143,24 +201,26 @@ class RunState:
         unreadable = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
         with contextlib.suppress(*unreadable), np.load(self._scores_path) as saved:
             state = json.loads(str(saved["state"]))
-            if state["step"] == self.step:
+            if (state["step"], state["part"]) == (self.step, str(self.workers.part)):
                 scores, seconds = saved["scores"], state["seconds"]
                 self.data.accounts["val"].restore(state["account"])
         return _Evaluation(self, scores, seconds)
 
     def save_scores(self, scores, seconds):
         """Writes the scores of the first views of the last evaluation, and what they took."""
-        state = {"step": self.step, "seconds": seconds, "account": self.data.accounts["val"].state(0)}
+        state = {"step": self.step, "part": str(self.workers.part), "seconds": seconds}
+        state["account"] = self.data.accounts["val"].state(0)
         try:
+            os.makedirs(self.config.workdir, exist_ok=True)
             with whole_file(self._scores_path) as partial:
                 np.savez(partial, scores=scores, state=json.dumps(state))
         except OSError as error:
             _logger.warning("The scores until now cannot be kept: %s. The evaluation goes on.", error)
         self._saved_at = time.monotonic()
 
-    def write_accounts(self):
-        """Writes `bad_videos_train.csv` and `bad_videos_val.csv`."""
-        for name, account in self.data.accounts.items():
+    def write_accounts(self, accounts=None):
+        """Writes `bad_videos_train.csv` and `bad_videos_val.csv`, by default of this worker's accounts."""
+        for name, account in (accounts or self.data.accounts).items() if self.workers.is_chief else ():
             account.write(os.path.join(self.config.workdir, f"bad_videos_{name}.csv"))
 
     def finish(self):
@@ -170,34 +230,42 @@ class RunState:
 
 
 class Validation(Progress):
-    """The scores of an evaluation that ends between two batches if a signal asks for it."""
+    """The scores of an evaluation that ends between two batches if a signal asks for it.
 
-    def __init__(self, stop, scores=(), seconds=0.0):
+    Several workers evaluate a part of the videos each, and put their scores together in the end.
+    """
+
+    def __init__(self, run, scores=(), seconds=0.0):
         super().__init__(scores, seconds)
-        self._stop = stop
+        self._run, self.part = run, run.workers.part
 
     def on_predict_batch_end(self, batch, logs=None):
-        """Adds the scores of a batch; raises `Stopped`."""
+        """Adds the scores of a batch, and ends the evaluation if a signal came."""
         super().on_predict_batch_end(batch, logs)
-        if self._stop:
-            raise Stopped(self._stop.name)
+        self.model.stop_predicting = bool(self._run.stop)
+
+    def complete(self):
+        """Raises `Stopped` if a worker heard a signal."""
+        self._run.listen()
+        if self._run.is_stopping:
+            raise self._run.stopped()
+
+    def joined(self, values):
+        """Returns the values of all workers, one after the other."""
+        return self._run.workers.gather(values)
 
 
 class _Evaluation(Validation):
-    """The last evaluation, whose scores are saved as often as checkpoints are."""
+    """The last evaluation, whose scores are saved as often as checkpoints are, and before it ends early."""
 
     def __init__(self, run, scores, seconds):
-        super().__init__(run.stop, scores, seconds)
-        self._run, self._batches = run, 0
+        super().__init__(run, scores, seconds)
+        self._batches = 0
 
     def on_predict_batch_end(self, batch, logs=None):
-        """Adds the scores of a batch, and saves them now and then; raises `Stopped`."""
+        """Adds the scores of a batch, and saves them now and then."""
+        super().on_predict_batch_end(batch, logs)
         self._batches += 1
-        try:
-            super().on_predict_batch_end(batch, logs)
-        except Stopped:
-            self._run.save_scores(self.scores, self.seconds)
-            raise
-        if self._run.is_due(self._batches):
+        if self._run.stop or self._run.is_due(self._batches):
             self._run.save_scores(self.scores, self.seconds)
             self._batches = 0

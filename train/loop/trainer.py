@@ -20,9 +20,44 @@ class Trainer(keras.Model):
         accumulation: The count of parts A; it divides the clips that a device gets of a batch.
 
     The optimizer must not sum gradients itself, see `train.loop.optim.SGD`.
+
+    Keras 3 cannot train under `MultiWorkerMirroredStrategy` (keras issue 20585): it averages a batch to learn
+    its shape, and the logs along an axis that they lack. So this class has functions of its own for a batch,
+    and learns shapes from `build_for`.
     """
 
     accumulation = 1
+
+    def build_for(self, classes):
+        """Builds metrics and loss; `classes` is the length of the labels, or None if they are numbers."""
+        clips = keras.KerasTensor((1, *self.input_shape[1:]))
+        kind = ((1,), "int32") if classes is None else ((1, classes), "float32")
+        self._symbolic_build(data_batch=(clips, keras.KerasTensor(*kind)))
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Does nothing, as `build_for` did it."""
+
+    def make_train_function(self, force=False):
+        """Makes the function that trains on the next batch of an iterator, and returns the logs."""
+        strategy = self.distribute_strategy
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def train(iterator):
+            logs = strategy.run(self.train_step, args=(next(iterator),))
+            return {name: strategy.experimental_local_results(value)[0] for name, value in logs.items()}
+
+        self.train_function = train
+
+    def make_predict_function(self, force=False):
+        """Makes the function from [batch] to the scores of this worker's devices."""
+        strategy = self.distribute_strategy
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def predict(batches):
+            scores = strategy.run(self.predict_step, args=(batches[0],))
+            return tf.concat(strategy.experimental_local_results(scores), axis=0)
+
+        self.predict_function = predict
 
     def train_step(self, data):
         """Trains on a batch (clips, labels); returns the logs."""
@@ -40,7 +75,9 @@ class Trainer(keras.Model):
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, [gradient / parts for gradient in sums])
         norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(tf.constant(1.0))
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
-        return logs | {"batch_loss": tf.add_n(losses) / parts, "gradient_norm": norm}
+        logs |= {"batch_loss": tf.add_n(losses) / parts, "gradient_norm": norm}
+        means = context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(list(logs.values())))
+        return dict(zip(logs, tf.unstack(means), strict=True))
 
     def _gradients(self, clips, labels, weights):
         """Returns the loss of a part, its gradients, which are scaled if the loss is, and its logits."""
@@ -65,10 +102,19 @@ def share_statistics(model):
 
     Running means are linear, so that it does not matter how often this is done.
     """
-    for variable in model.non_trainable_weights:
-        values = model.distribute_strategy.experimental_local_results(variable.value)
-        if len(values) > 1 and values[0].dtype.is_floating:
-            variable.value.assign(tf.add_n([tf.identity(value) for value in values]) / len(values))
+    strategy = model.distribute_strategy
+    statistics = [v.value for v in model.non_trainable_weights if v.value.dtype.is_floating]
+
+    def share():
+        context = tf.distribute.get_replica_context()
+        values = [tf.identity(value) for value in statistics]
+        for variable, mean in zip(
+            statistics, context.all_reduce(tf.distribute.ReduceOp.MEAN, values), strict=True
+        ):
+            variable.assign(mean)
+
+    if strategy.num_replicas_in_sync > 1 and statistics:
+        strategy.run(tf.function(share, autograph=False))
 
 
 class MovingAverage:

@@ -1,0 +1,56 @@
+"""One of two workers of a run of a tiny network.
+
+python tests/worker.py NUMBER PORT DATA DIRECTORY NAME FLAGS
+
+FLAGS is JSON: changes of the configuration, and under "dies_in" the place where this worker is killed, a list
+of class, method and the number of the call.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+
+def main(number, port, data, directory, name, flags):
+    """Trains; prints the last loss and accuracy that this worker's logs had."""
+    addresses = [f"127.0.0.1:{int(port) + worker}" for worker in range(2)]
+    task = {"type": "worker", "index": int(number)}
+    os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
+    from train.loop.workers import open_strategy
+
+    strategy = open_strategy()
+    from test_train_resume import runs_of
+
+    from train.loop import fitting
+    from train.loop.stopping import Stopped
+
+    changes = json.loads(flags)
+    dies_in = changes.pop("dies_in", None)
+    if dies_in:
+        of, method, call = dies_in
+        die_in(getattr(fitting, of), method, call)
+    with runs_of(Path(data), Path(directory)) as run:
+        try:
+            run(name, strategy, **changes)
+        except Stopped as stopped:
+            print(f"stopped by {stopped}", flush=True)
+            os._exit(75)  # What waits for the other worker is not waited for.
+
+
+def die_in(of, method, call):
+    """Kills this process at a call of a method."""
+    real, calls = getattr(of, method), []
+
+    def dying(self, *arguments, **options):
+        calls.append(None)
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(self, *arguments, **options)
+
+    setattr(of, method, dying)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
