@@ -485,13 +485,15 @@ with runs_of(Path(sys.argv[1]), Path(sys.argv[2])) as run:
         reduce = tf.distribute.HierarchicalCopyAllReduce()
         strategy = tf.distribute.MirroredStrategy(names, cross_device_ops=reduce)
         run(str(devices), strategy=strategy, **flags)
-from train.loop.trainer import share_statistics
+from train.loop.trainer import Trainer
 with strategy.scope():
-    model = keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization()])
-means = model.layers[0].moving_mean.value
+    inputs = keras.Input((3,))
+    norm = keras.layers.BatchNormalization()
+    model = Trainer(inputs, norm(inputs))
+means = norm.moving_mean.value
 for number, value in enumerate(strategy.experimental_local_results(means)):
     value.assign([number, 2.0, 3.0])
-share_statistics(model)
+model.share_statistics()
 assert [value.numpy().tolist() for value in strategy.experimental_local_results(means)] == [[0.5, 2, 3]] * 2
 """
 

@@ -12,7 +12,6 @@ from train.evaluate import evaluate, shared_out
 from train.loop.checkpoints import CheckpointError
 from train.loop.state import Validation
 from train.loop.stopping import Stopped
-from train.loop.trainer import share_statistics
 
 _logger = logging.getLogger(__name__)
 
@@ -166,7 +165,7 @@ def _shown(run):
 def prepare(run, logs=None):
     """Gives all devices the same statistics; raises `Diverged` if a weight or an average is not finite."""
     model = run.model
-    share_statistics(model)
+    model.share_statistics()
     weights = [*model.weights, *run.average.variables]
     wrong = [v.path for v in weights if not np.isfinite(keras.ops.convert_to_numpy(v)).all()]
     if wrong:

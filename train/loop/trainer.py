@@ -79,6 +79,27 @@ class Trainer(keras.Model):
         means = context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(list(logs.values())))
         return dict(zip(logs, tf.unstack(means), strict=True))
 
+    def share_statistics(self):
+        """Gives all devices the mean of the running statistics that each has gathered from its own clips.
+
+        Running means are linear, so that it does not matter how often this is done.
+        """
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            self._share()
+
+    @tf.function(autograph=False)
+    def _share(self):
+        self.distribute_strategy.run(self._share_on_device)
+
+    def _share_on_device(self):
+        statistics = [v.value for v in self.non_trainable_weights if v.value.dtype.is_floating]
+        if not statistics:
+            return
+        context, values = tf.distribute.get_replica_context(), [tf.identity(value) for value in statistics]
+        means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
+        for variable, mean in zip(statistics, means, strict=True):
+            variable.assign(mean)
+
     def _gradients(self, clips, labels, weights):
         """Returns the loss of a part, its gradients, which are scaled if the loss is, and its logits."""
         with tf.GradientTape() as tape:
@@ -95,26 +116,6 @@ class Trainer(keras.Model):
         # A softmax over a single key depends on no weight of theta and phi.
         gradients = tape.gradient(scaled, [weight.value for weight in weights], unconnected_gradients="zero")
         return loss, gradients, logits
-
-
-def share_statistics(model):
-    """Gives all devices the mean of the running statistics that each has gathered from its own clips.
-
-    Running means are linear, so that it does not matter how often this is done.
-    """
-    strategy = model.distribute_strategy
-    statistics = [v.value for v in model.non_trainable_weights if v.value.dtype.is_floating]
-
-    def share():
-        context = tf.distribute.get_replica_context()
-        values = [tf.identity(value) for value in statistics]
-        for variable, mean in zip(
-            statistics, context.all_reduce(tf.distribute.ReduceOp.MEAN, values), strict=True
-        ):
-            variable.assign(mean)
-
-    if strategy.num_replicas_in_sync > 1 and statistics:
-        strategy.run(tf.function(share, autograph=False))
 
 
 class MovingAverage:

@@ -1,6 +1,7 @@
 """The workers of a run: processes, often one a machine, that train one model together."""
 
 import contextlib
+import functools
 import json
 import os
 
@@ -64,6 +65,9 @@ class Workers:
 
     def __init__(self, strategy):
         self._strategy = strategy
+        function = functools.partial(tf.function, autograph=False, reduce_retracing=True)
+        self._sum = function(lambda values: strategy.reduce("SUM", values, axis=None))
+        self._gather = function(lambda values: strategy.gather(values, axis=0))
         resolver = strategy.cluster_resolver
         cluster = resolver.cluster_spec().as_dict() if resolver else {}
         counts = [len(cluster.get(kind, ())) for kind in ("chief", "worker")]
@@ -92,16 +96,14 @@ class Workers:
         """Returns the sum over the workers of an array."""
         if self.is_alone:
             return np.asarray(values)
-        return self._strategy.reduce(
-            "SUM", self._of_first_device(tf.convert_to_tensor(values)), axis=None
-        ).numpy()
+        return self._sum(self._of_first_device(tf.convert_to_tensor(values))).numpy()
 
     def gather(self, values):
         """Returns the workers' arrays, which may differ in their length, one after the other."""
         if self.is_alone:
             return np.asarray(values)
         values = tf.convert_to_tensor(values)
-        return self._strategy.gather(self._of_first_device(values, values[:0]), axis=0).numpy()
+        return self._gather(self._of_first_device(values, values[:0])).numpy()
 
     def _of_first_device(self, value, others=None):
         """Returns a distributed value: `value` at this worker's first device, zeros or `others` elsewhere."""
@@ -118,9 +120,8 @@ class Workers:
             return [value]
         content = np.frombuffer(json.dumps(value).encode(), np.uint8).astype(np.int32)
         ends = np.cumsum(self.gather(np.array([len(content)], np.int32)))
-        return [
-            json.loads(bytes(part.astype(np.uint8))) for part in np.split(self.gather(content), ends[:-1])
-        ]
+        contents = np.split(self.gather(content).astype(np.uint8), ends[:-1])
+        return [json.loads(bytes(content)) for content in contents]
 
     def give(self, variables):
         """Gives Keras variables the values that they have at the chief."""
