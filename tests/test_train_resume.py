@@ -29,6 +29,7 @@ from train.loop.state import RunState, Validation
 from train.loop.stopping import Stopped
 from train.loop.trainer import Trainer
 from train.loop.workdir import claim_workdir
+from train.network import build_network
 
 TIMES = ("train_seconds", "seconds_per_video")
 
@@ -148,6 +149,17 @@ INSTANTS = {
     "in the evaluation": (RunState, "save_scores", 2, True),
 }
 SHORT = ("before a checkpoint is written", "in the evaluation")
+
+
+@pytest.mark.long
+def test_a_residual_network_goes_on_exactly(finished_run, tmp_path, monkeypatch):
+    with runs_of(finished_run.data, tmp_path) as run:
+        monkeypatch.setattr(loop, "build_network", build_network)
+        flags = {"depth": 18, "crop": 64, "test_size": 64, "short_side": 72, "epochs": 4}
+        run("whole", **flags)
+        with dying_in(fitting._Saves, "on_train_batch_end", 5):
+            run("run", **flags)
+        assert_same(tmp_path / "whole", run("run", **flags))
 
 
 @pytest.mark.parametrize(
@@ -463,7 +475,7 @@ def test_weights_without_a_gradient_decay_alone():
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(SGD(0.1, l2=0.5), loss=loss, jit_compile=False)
     (before, _), kernel = unused.get_weights(), used.get_weights()[0]
-    logs = model.train_step((tf.ones((4, 3)), tf.constant([0, 1, 0, 1])))
+    logs = tf.function(model.train_step)((tf.ones((4, 3)), tf.constant([0, 1, 0, 1])))
     np.testing.assert_allclose(unused.get_weights()[0], (1 - 0.1 * 0.5) * before, rtol=1e-6)
     assert np.isfinite(logs["gradient_norm"]) and np.abs(used.get_weights()[0] - kernel).max() > 0.01
 

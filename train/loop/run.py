@@ -18,7 +18,7 @@ from train.loop import optim
 from train.loop.fitting import fit
 from train.loop.state import RunState
 from train.loop.stopping import StopRequest
-from train.loop.trainer import MovingAverage, Trainer
+from train.loop.trainer import MovingAverage, Trainer, exact_sums
 from train.loop.workdir import claim_workdir, write_text
 from train.loop.workers import Workers
 from train.network import build_network
@@ -58,6 +58,7 @@ def train_and_evaluate(config, data, strategy=None):
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(data))
+        stack.enter_context(exact_sums())
         keras.utils.set_random_seed(config.seed)
         keras.config.set_dtype_policy(config.dtype_policy)
         strategy = strategy or tf.distribute.MirroredStrategy()

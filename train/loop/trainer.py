@@ -6,6 +6,21 @@ import keras
 import tensorflow as tf
 
 
+@contextlib.contextmanager
+def exact_sums():
+    """Within the block, what a step adds up is added up in the same order each time, on a CPU.
+
+    TensorFlow's AddN begins with whichever term's memory it may write over, so a sum of three or more terms
+    rounds in one way or another. `Trainer` adds gradients in pairs; here TensorFlow may not join the pairs.
+    """
+    before = tf.config.optimizer.get_experimental_options().get("arithmetic_optimization", True)
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"arithmetic_optimization": before})
+
+
 class Trainer(keras.Model):
     """A network with a training step of its own.
 
@@ -75,7 +90,7 @@ class Trainer(keras.Model):
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, [gradient / parts for gradient in sums])
         norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(tf.constant(1.0))
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
-        logs |= {"batch_loss": tf.add_n(losses) / parts, "gradient_norm": norm}
+        logs |= {"batch_loss": tf.reduce_mean(tf.stack(losses)), "gradient_norm": norm}
         means = context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(list(logs.values())))
         return dict(zip(logs, tf.unstack(means), strict=True))
 
@@ -102,19 +117,23 @@ class Trainer(keras.Model):
 
     def _gradients(self, clips, labels, weights):
         """Returns the loss of a part, its gradients, which are scaled if the loss is, and its logits."""
-        with tf.GradientTape() as tape:
-            logits = self(clips, training=True)
-            # It is divided by the count of devices, as gradients are summed over them.
-            shared = self.compute_loss(clips, labels, logits)
-            scaled = self.optimizer.scale_loss(shared)
+        logits = self(clips, training=True)
+        # It is divided by the count of devices, as gradients are summed over them.
+        shared = self.compute_loss(clips, labels, logits)
+        scaled = self.optimizer.scale_loss(shared)
         loss = shared * tf.distribute.get_strategy().num_replicas_in_sync
         is_finite = tf.math.is_finite(loss)  # A batch that overflows leaves the mean of the others alone.
         for metric in self.metrics:
             if metric.name == "loss":
                 count = tf.where(is_finite, tf.shape(clips)[0], 0)
                 metric.update_state(tf.where(is_finite, loss, 0.0), sample_weight=count)
-        # A softmax over a single key depends on no weight of theta and phi.
-        gradients = tape.gradient(scaled, [weight.value for weight in weights], unconnected_gradients="zero")
+        # A softmax over a single key depends on no weight of theta and phi. For the method, see `exact_sums`.
+        gradients = tf.gradients(
+            scaled,
+            [weight.value for weight in weights],
+            aggregation_method=tf.AggregationMethod.EXPERIMENTAL_TREE,
+            unconnected_gradients="zero",
+        )
         return loss, gradients, logits
 
 

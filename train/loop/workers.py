@@ -4,12 +4,16 @@ import contextlib
 import functools
 import json
 import os
+import signal
+import sys
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines.order import Part
 from train.loop.stopping import Stopped
+
+_MINUTES = 10  # For which workers wait for each other.
 
 
 class WorkerError(Exception):
@@ -19,7 +23,8 @@ class WorkerError(Exception):
 def open_strategy():
     """Returns the strategy of a run: all devices of the workers that TF_CONFIG lists, or of this machine.
 
-    It has to be called before TensorFlow does anything else. Several workers wait here for each other.
+    It has to be called before TensorFlow does anything else, in the main thread. Several workers wait here
+    for each other; where one does not come, SIGALRM ends the others.
 
     Raises:
         WorkerError: TF_CONFIG describes no workers, or not all of them came.
@@ -42,6 +47,10 @@ def open_strategy():
         )
     if sum(addresses.values()) == 1:
         return tf.distribute.MirroredStrategy()
+    print(f"waiting for {sum(addresses.values())} workers, {_MINUTES} minutes at most", file=sys.stderr)
+    # TensorFlow does not let Python do anything meanwhile, so signals have to end the program by themselves.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.alarm(60 * _MINUTES)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError) as error:
@@ -49,6 +58,9 @@ def open_strategy():
             f"Expected all workers of TF_CONFIG, {text}. Received: {str(error).splitlines()[0]}. "
             "Try: start the same command for each of them, at addresses that reach each other."
         ) from error
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGINT, before)
 
 
 class Workers:
@@ -170,9 +182,9 @@ class Workers:
         """Raises WorkerError unless all workers have the same dictionary as the chief."""
         of_chief = self.tell(values)[0]
         differ = [name for name in of_chief | values if of_chief.get(name) != values.get(name)]
-        if differ:
-            name = differ[0]
-            raise WorkerError(
-                f"Expected {name} as at the chief, {of_chief.get(name)!r}. Received {values.get(name)!r}. "
-                "Try: the same command and the same files for all workers."
-            )
+        with self.together():
+            for name in differ[:1]:
+                raise WorkerError(
+                    f"Expected {name} as at the chief, {of_chief.get(name)!r}. Received "
+                    f"{values.get(name)!r}. Try: the same command and the same files for all workers."
+                )
