@@ -105,6 +105,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     draw, where, runs = random.Random(options.seed), collections.Counter(), 0
+    options.directory.mkdir(parents=True, exist_ok=True)
     log, whole = options.directory / "log.txt", options.directory / "whole"
     with runs_of(options.data, options.directory) as run:
         assert has_ended_well(in_a_fork(lambda: run("whole", **EVERYTHING), log)), log.read_text()[-3000:]

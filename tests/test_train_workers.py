@@ -1,6 +1,7 @@
 """Several workers, as on several machines, train as one does, and none of them waits for one that is gone."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 import small_run
 from test_train_resume import assert_same, curves, results_of, runs_of, weights_of
+
+from train.loop.workers import WorkerError, Workers, open_strategy
 
 FLAGS = {"dropout": 0.0, "ema": 0.9, "clip_norm": 0.3, "synchronized_batch_norm": True, "mixup": 0.2}
 
@@ -81,3 +84,57 @@ def test_a_killed_worker_ends_the_other_and_both_go_on(finished_run, tmp_path):
     for status, _, errors in both(finished_run.data, tmp_path, "run"):
         assert status == 0, errors[-3000:]
     assert_same(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.mark.long
+def test_a_signal_to_one_worker_ends_both_with_a_checkpoint(finished_run, tmp_path):
+    arguments = [finished_run.data, tmp_path, "run"]
+    signalled = {"signal_in": ["_Watch", "on_train_batch_end", 4]}
+    for status, output, errors in both(*arguments, signalled):
+        assert status == 75, errors[-3000:]
+        assert "stopped by SIGTERM" in output or "stopped by a signal to another worker" in output
+    assert any(path.name.startswith("step-4") for path in (tmp_path / "run" / "checkpoints").iterdir())
+
+
+@pytest.mark.long
+def test_an_error_of_one_worker_is_told_by_both(finished_run, tmp_path):
+    (chief, _, of_chief), (other, _, of_other) = both(finished_run.data, tmp_path, "run", {"momentum": 0.5})
+    assert (chief, other) == (1, 1)
+    assert "WorkerError: Expected --momentum as at the chief, '0.9'. Received '0.5'" in of_other
+    assert "WorkerError: Worker 1 has ended: Expected --momentum as at the chief" in of_chief
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "workers",
+        "3",
+        '{"cluster": {"worker": ["a:1"]}}',
+        '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}',
+        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": -1}}',
+    ],
+)
+def test_what_describes_no_workers_is_refused(text, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(WorkerError, match="Expected TF_CONFIG to be") as raised:
+        open_strategy()
+    assert repr(text) in str(raised.value)
+
+
+def test_a_cluster_of_one_worker_is_one_machine(monkeypatch):
+    task = {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(task))
+    assert Workers(open_strategy()).is_alone
+
+
+def test_workers_wait_for_each_other_for_a_while(tmp_path):
+    program = (
+        "import os, json; from train.loop import workers; workers._SECONDS = 4\n"
+        f"cluster = {{'worker': ['127.0.0.1:{free_port()}', '127.0.0.1:1']}}\n"
+        "os.environ['TF_CONFIG'] = json.dumps({'cluster': cluster, 'task': {'type': 'worker', 'index': 0}})\n"
+        "workers.open_strategy()"
+    )
+    process = small_run.run_python("-c", program, timeout=60)
+    assert process.returncode == -signal.SIGALRM and "waiting for 2 workers" in process.stderr

@@ -2,8 +2,8 @@
 
 python tests/worker.py NUMBER PORT DATA DIRECTORY NAME FLAGS
 
-FLAGS is JSON: changes of the configuration, and under "dies_in" the place where this worker is killed, a list
-of class, method and the number of the call.
+FLAGS is JSON: changes of the configuration, and under "dies_in" or "signal_in" the place where this worker
+gets a SIGKILL or a SIGTERM, a list of class, method and the number of the call.
 """
 
 import json
@@ -27,10 +27,10 @@ def main(number, port, data, directory, name, flags):
     from train.loop.stopping import Stopped
 
     changes = json.loads(flags)
-    dies_in = changes.pop("dies_in", None)
-    if dies_in:
-        of, method, call = dies_in
-        die_in(getattr(fitting, of), method, call)
+    for name_of, number_of in (("dies_in", signal.SIGKILL), ("signal_in", signal.SIGTERM)):
+        if name_of in changes:
+            of, method, call = changes.pop(name_of)
+            signal_in(getattr(fitting, of), method, call, number_of)
     with runs_of(Path(data), Path(directory)) as run:
         try:
             run(name, strategy, **changes)
@@ -39,17 +39,17 @@ def main(number, port, data, directory, name, flags):
             os._exit(75)  # What waits for the other worker is not waited for.
 
 
-def die_in(of, method, call):
-    """Kills this process at a call of a method."""
+def signal_in(of, method, call, number):
+    """Sends this process a signal at a call of a method."""
     real, calls = getattr(of, method), []
 
-    def dying(self, *arguments, **options):
+    def signalled(self, *arguments, **options):
         calls.append(None)
         if len(calls) == call:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
         return real(self, *arguments, **options)
 
-    setattr(of, method, dying)
+    setattr(of, method, signalled)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import tensorflow as tf
 from pipelines.order import Part
 from train.loop.stopping import Stopped
 
-_MINUTES = 10  # For which workers wait for each other.
+_SECONDS = 600  # For which workers wait for each other.
 
 
 class WorkerError(Exception):
@@ -47,10 +47,10 @@ def open_strategy():
         )
     if sum(addresses.values()) == 1:
         return tf.distribute.MirroredStrategy()
-    print(f"waiting for {sum(addresses.values())} workers, {_MINUTES} minutes at most", file=sys.stderr)
+    print(f"waiting for {sum(addresses.values())} workers, {_SECONDS} s at most", file=sys.stderr)
     # TensorFlow does not let Python do anything meanwhile, so signals have to end the program by themselves.
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.alarm(60 * _MINUTES)
+    signal.alarm(_SECONDS)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError) as error:
