@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import random
+import re
 
 import keras
 import numpy as np
@@ -310,3 +311,33 @@ def test_options_in_pairs(prepared, one, other):
     assert all(len(clips) % 3 == 0 and np.isfinite(clips).all() for clips, _, _ in views)
     assert not any(map(len, opened.accounts.values()))  # No video became a bad one.
     opened.close()
+
+
+ENDED = """
+import socket, sys, time
+from train.loop import service
+service._NO_ANSWER, service._NO_BATCH = map(float, sys.argv[1:3])
+server = socket.create_server(("127.0.0.1", 0))
+address = "grpc://127.0.0.1:%d" % server.getsockname()[1]
+with service.watched_service(address, lambda: 3, "runs/mine"):
+    time.sleep(1)
+    if sys.argv[3] == "gone":
+        server.close()
+    time.sleep(10)
+print("went on")
+"""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "what", "status", "says"),
+    [
+        ((1, 99), "gone", 75, "Expected a tf.data service at .*refused.* goes on from the last .*runs/mine"),
+        ((99, 3), "there", 75, "Expected clips of the service .* Received none for 3"),
+        ((99, 99), "there", 0, ""),
+    ],
+)
+def test_a_run_does_not_wait_for_a_service_that_is_gone(seconds, what, status, says):
+    process = small_run.run_python("-c", ENDED, *seconds, what)
+    assert process.returncode == status, process.stderr[-2000:]
+    assert re.search(says, process.stderr.splitlines()[-1] if says else "")
+    assert ("went on" in process.stdout) == (status == 0)

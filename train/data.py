@@ -77,7 +77,7 @@ def open_data(config):
             the training split is not records; or records have another frame rate than `fps`.
     """
     if config.data_service:
-        _check_service(config.data_service)
+        check_service(config.data_service)
     with contextlib.ExitStack() as stack:
         decode = stack.enter_context(decoder(config))
         train = open_split(config, config.train_annotations, decode)
@@ -188,7 +188,8 @@ def _check_apart(train, val):
         )
 
 
-def _check_service(address):
+def check_service(address):
+    """Raises ValueError unless a tf.data service answers at an address."""
     host, _, port = address.removeprefix("grpc://").rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=10).close()

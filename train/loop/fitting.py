@@ -124,6 +124,7 @@ class _Watch(keras.callbacks.Callback):
         run, loss, norm = self._run, logs.pop("batch_loss"), logs.pop("gradient_norm")
         run.average.update(keras.ops.cast(run.step, "float32"))
         run.step += 1
+        run.batches += 1
         is_right = bool(np.isfinite(norm))
         if isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer):
             run.overflows += not is_right

@@ -16,6 +16,7 @@ from train.data import mixes
 from train.evaluate import evaluate
 from train.loop import optim
 from train.loop.fitting import fit
+from train.loop.service import watched_service
 from train.loop.state import RunState
 from train.loop.stopping import StopRequest
 from train.loop.trainer import MovingAverage, Trainer, exact_sums
@@ -105,7 +106,8 @@ def _results(run):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(path)  # It is of fewer epochs.
         run.finish()
-        fit(run)
+        with watched_service(config.data_service, lambda: run.batches, config.workdir):
+            fit(run)
     seconds = run.seconds
     with run.average.shown():
         with workers.together():

@@ -39,11 +39,12 @@ class RunState:
         overflows: How many steps left the weights as they were, as their gradients overflowed in float16.
         best: {"epoch", "top1"} of the epoch with the best validation, or None.
         is_stopping: Whether a worker has heard a signal.
+        batches: How many batches this process has trained on or evaluated.
     """
 
     def __init__(self, config, data, model, average, stop, workers):
         self.config, self.data, self.model, self.average, self.stop = config, data, model, average, stop
-        self.workers, self.is_stopping = workers, False
+        self.workers, self.is_stopping, self.batches = workers, False, 0
         self.step, self.epoch, self.overflows = 0, 0, 0
         self.logs, self.metrics, self.skipped, self.best = {}, None, [], None
         self._seconds, self._since = 0.0, time.monotonic()
@@ -242,6 +243,7 @@ class Validation(Progress):
     def on_predict_batch_end(self, batch, logs=None):
         """Adds the scores of a batch, and ends the evaluation if a signal came."""
         super().on_predict_batch_end(batch, logs)
+        self._run.batches += 1
         self.model.stop_predicting = bool(self._run.stop)
 
     def complete(self):
