@@ -8,6 +8,8 @@ import re
 import resource
 import shutil
 import signal
+import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,7 +19,7 @@ import tensorflow as tf
 from absl import flags
 
 import train.__main__ as program
-from train.command_line import config_from_flags, define_flags
+from train.command_line import config_from_flags, define_flags, read_config
 from train.config import Config
 from train.data import open_data
 from train.fields import parse
@@ -531,3 +533,40 @@ def test_runs_that_are_killed_at_any_instant_end_in_the_same_weights(finished_ru
     process = small_run.run_python(script, finished_run.data, tmp_path, "--kills=20", timeout=900)
     assert process.returncode == 0, process.stderr[-3000:]
     assert re.search(r"^2\d kills in \d runs, each of which ended in the same weights", process.stdout)
+
+
+def processes_under(parent):
+    """Returns the numbers of all processes that a process has started, and of those that these have."""
+    of_threads = [path.read_text().split() for path in Path(f"/proc/{parent}/task").glob("*/children")]
+    children = [int(number) for numbers in of_threads for number in numbers]
+    return children + [number for child in children for number in processes_under(child)]
+
+
+def is_running(number):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+@pytest.mark.long
+def test_a_killed_run_leaves_no_process_and_no_lock_behind(finished_run, tmp_path):
+    flags = {"decode_isolation": "process", "epochs": 30, "checkpoint_steps": 1}
+    arguments = small_run.train_arguments(finished_run.data, tmp_path / "run", **flags)
+    process = small_run.start_module("train.kinetics", *arguments)
+    for line in process.stdout:
+        if b"Epoch 2/" in line:
+            break
+    helpers = processes_under(process.pid)
+    assert len(helpers) >= 2 and all(map(is_running, helpers))
+    os.kill(helpers[-1], signal.SIGKILL)  # The run replaces it.
+    for line in process.stdout:
+        if b"Epoch 3/" in line:
+            break
+    helpers = processes_under(process.pid)
+    process.kill()
+    process.communicate()
+    until = time.monotonic() + 10
+    while any(map(is_running, helpers)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not [number for number in helpers if is_running(number)]
+    claim_workdir(read_config(str(tmp_path / "run"))).close()
