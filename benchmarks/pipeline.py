@@ -45,20 +45,22 @@ def decoding(rounds):
     }
 
 
-def training(manifest, sample, epochs=1, **options):
-    """Returns the training batches of a manifest, and its account."""
+def training(videos, sample, epochs=1, **options):
+    """Returns the training batches of a manifest's files, or of records, and the account."""
     from pipelines.account import Account
     from pipelines.augmenting import crops
     from pipelines.augmenting.resizing import scale_short_side
     from pipelines.dataset import ClipFormat, training_clips
+    from pipelines.manifest import Manifest
     from pipelines.order import Schedule
     from pipelines.video_files import VideoFiles
 
-    account = Account(manifest)
+    source = VideoFiles(videos) if isinstance(videos, Manifest) else videos
+    account = Account(source.manifest)
     batches = training_clips(
-        VideoFiles(manifest),
+        source,
         ClipFormat(CLIP_FRAMES, SIZE, (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)),
-        Schedule(len(manifest), BATCH, epochs),
+        Schedule(len(source.manifest), BATCH, epochs),
         sample=sample,
         transform=functools.partial(crops.multi_scale_crop, size=SIZE),
         flip=True,

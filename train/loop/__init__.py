@@ -2,6 +2,7 @@
 
 `run` goes the whole way. `workdir` claims the directory, `state` is how far a run is, and `checkpoints` keep
 it. `fitting` trains with the step of `trainer` and the optimizer of `optim`, and `stopping` hears signals.
+`workers` is what the processes of several machines tell each other, and `service` watches a tf.data service.
 """
 
 from train.loop.run import DeviceError, check_devices, train_and_evaluate
