@@ -39,9 +39,13 @@ def main(argv, flag_values=flags.FLAGS):
         refuse_words(argv)
         run = config_from_flags(flag_values, ("data_dir", "workdir", "train_annotations", "val_annotations"))
         strategy = open_strategy()
-        with Workers(strategy).together():
+        workers = Workers(strategy)
+        with workers.lost(), workers.together():
             check_network(run)
             data = open_data(run)
+    except Stopped as stopped:
+        print(f"stopped by {stopped}; start all of them again", file=sys.stderr)
+        sys.exit(STATUS)
     except (NetworkError, WorkerError) as error:
         sys.exit(f"error: {error}")
     except (ValueError, OSError) as error:
@@ -56,7 +60,7 @@ def main(argv, flag_values=flags.FLAGS):
         sys.exit(130)
     except _WRONG as error:
         sys.exit(f"error: {in_flags(error, ['max_bad_fraction'])}")
-    if not Workers(strategy).is_chief:
+    if not workers.is_chief:
         return
     print(
         f"top-1 {results['top1']:.1%}, top-5 {results['top5']:.1%} on {results['videos']} videos, "

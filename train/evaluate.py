@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipelines.account import TooManyBadVideos
 from pipelines.order import WHOLE
 from train.data import evaluation_clips
 
@@ -28,6 +29,7 @@ def video_logits(model, source, config, account, verbose="auto", progress=None):
 
     Raises:
         FloatingPointError: A logit is infinite or NaN.
+        TooManyBadVideos: No video of any worker can be read.
         tf.errors.OpError: More videos are bad than the account allows, or no video can be read.
     """
     videos, count = source.manifest.videos, config.test_clips * config.test_crops
@@ -41,8 +43,10 @@ def video_logits(model, source, config, account, verbose="auto", progress=None):
     progress.complete()
     # What fills up the last batch comes after the scores of the views.
     scores, shape = progress.scores[: len(rows) * count], (len(rows), count, model.output_shape[-1])
-    scores = progress.joined(np.reshape(scores, shape).mean(axis=1))
+    scores = progress.joined(np.asarray(scores, np.float32).reshape(shape).mean(axis=1))
     good = np.flatnonzero(progress.joined(np.array([row not in account for row in rows], np.int32)))
+    if not len(good):  # The account of one worker does not know it.
+        raise TooManyBadVideos("Expected a readable video. Received none. Try: repair them, or other videos.")
     wrong = [row for row in good if not np.isfinite(scores[row]).all()]
     if wrong:
         raise FloatingPointError(

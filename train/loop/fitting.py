@@ -195,6 +195,8 @@ class _Saves(keras.callbacks.Callback):
         run.epoch += 1
         run.listen()
         accounts = run.accounts()
+        for account in accounts.values():
+            account.check()
         if run.workers.is_chief:
             overflows = f"; {run.overflows} steps overflowed in float16" if run.overflows else ""
             counts = f"{accounts['train']} for training, {accounts['val']} for validation"

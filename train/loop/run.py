@@ -66,17 +66,19 @@ def train_and_evaluate(config, data, strategy=None):
         workers = Workers(strategy)
         stack.enter_context(workers.lost())
         check_devices(config, len(data.train.manifest), strategy.num_replicas_in_sync, workers.part.count)
-        with strategy.scope():
+        workers.check_same(_of_all_workers(config, data, workers))
+        with workers.together(), strategy.scope():
             model = build_model(config, data)
             average = MovingAverage(model, config.ema)
+        stop = stack.enter_context(StopRequest())
         with workers.together():
             if workers.is_chief:
                 stack.enter_context(claim_workdir(config))
-        stop = stack.enter_context(StopRequest())
-        run = RunState(config, data, model, average, stop, workers)
-        workers.check_same(_of_all_workers(run))
+            run = RunState(config, data, model, average, stop, workers)
         run.restore()
-        if results := workers.tell(results_of(run) if workers.is_chief else None)[0]:
+        with workers.together():
+            results = results_of(run) if workers.is_chief else None
+        if results := workers.tell(results)[0]:
             return results
         run.write_accounts()
         check_accounts(run.accounts())
@@ -94,7 +96,8 @@ def train_and_evaluate(config, data, strategy=None):
                 raise TooManyBadVideos(found[1]) from error
             raise
         finally:
-            run.write_accounts()
+            if workers.is_alone:  # Else the file has what all of them had at an epoch's end.
+                run.write_accounts()
 
 
 def _results(run):
@@ -130,14 +133,17 @@ def _results(run):
     return results
 
 
-def _of_all_workers(run):
-    """Returns what has to be the same for all workers: videos and flags, but for those of a machine."""
-    lines = [line.partition("=") for line in run.config.to_flags().splitlines()]
-    of_machine = {
-        f"--{name}" for name in ("workdir", "data_dir", "workers", "decode_isolation", "decode_timeout")
-    }
-    flags = {name: text for name, _, text in lines if name not in of_machine}
-    return flags | {f"the {name} videos": text for name, text in run.data_of_run().items()}
+def _of_all_workers(config, data, workers):
+    """Returns what has to be the same for all workers, as text: videos, devices and most flags."""
+    of_machine = ("workdir", "data_dir", "workers", "decode_isolation", "decode_timeout")
+    found = {"the count of devices": [str(workers.devices)]}
+    for name, account in data.accounts.items():
+        found[f"the fingerprint of the {name} videos"] = [account.fingerprint]
+    for line in config.to_flags().splitlines():
+        name, _, text = line.removeprefix("--").partition("=")
+        if name not in of_machine:
+            found.setdefault(f"--{name}", []).append(text)
+    return {name: ", ".join(texts) for name, texts in found.items()}
 
 
 def results_of(run):
@@ -175,7 +181,7 @@ def build_model(config, data):
     """Returns the compiled `Trainer` for a run's data; it has to be called in the strategy's scope."""
     network = build_network(config, len(data.classes))
     model = Trainer(network.inputs, network.outputs, name=network.name)
-    model.accumulation = config.accumulation
+    model.accumulation, model.clip_norm = config.accumulation, config.clip_norm
     if config.synchronized_batch_norm:
         for layer in network._flatten_layers():  # Those within blocks, too; Keras has no public way to them.
             if isinstance(layer, keras.layers.BatchNormalization):
@@ -188,9 +194,7 @@ def build_model(config, data):
     loss, accuracy = getattr(keras.losses, f"{kind}Crossentropy"), getattr(keras.metrics, f"{kind}Accuracy")
     top_k = getattr(keras.metrics, f"{kind.replace('Categorical', 'TopKCategorical')}Accuracy")
     model.compile(
-        optim.SGD(
-            schedule, momentum=config.momentum, l2=config.weight_decay, global_clipnorm=config.clip_norm
-        ),
+        optim.SGD(schedule, momentum=config.momentum, l2=config.weight_decay),
         loss=loss(from_logits=True),
         metrics=[accuracy("top1"), top_k(min(5, len(data.classes)), "top5")],
         jit_compile=False,  # XLA is slower on CPU, and fails under MirroredStrategy.

@@ -264,6 +264,12 @@ class _Evaluation(Validation):
         super().__init__(run, scores, seconds)
         self._batches = 0
 
+    def complete(self):
+        """Raises `Stopped` if a worker heard a signal; what is there is saved, if not all workers are."""
+        if len(self.scores) and (self._run.stop or not self._run.workers.is_alone):
+            self._run.save_scores(self.scores, self.seconds)
+        super().complete()
+
     def on_predict_batch_end(self, batch, logs=None):
         """Adds the scores of a batch, and saves them now and then."""
         super().on_predict_batch_end(batch, logs)

@@ -33,15 +33,16 @@ class Trainer(keras.Model):
 
     Attributes:
         accumulation: The count of parts A; it divides the clips that a device gets of a batch.
+        clip_norm: The largest norm of all gradients together; they are scaled down to it.
 
-    The optimizer must not sum gradients itself, see `train.loop.optim.SGD`.
+    The optimizer must neither sum nor clip gradients itself, see `train.loop.optim.SGD`.
 
     Keras 3 cannot train under `MultiWorkerMirroredStrategy` (keras issue 20585): it averages a batch to learn
     its shape, and the logs along an axis that they lack. So this class has functions of its own for a batch,
     and learns shapes from `build_for`.
     """
 
-    accumulation = 1
+    accumulation, clip_norm = 1, float("inf")
 
     def build_for(self, classes):
         """Builds metrics and loss; `classes` is the length of the labels, or None if they are numbers."""
@@ -54,6 +55,8 @@ class Trainer(keras.Model):
 
     def make_train_function(self, force=False):
         """Makes the function that trains on the next batch of an iterator, and returns the logs."""
+        if self.train_function is not None and not force:
+            return
         strategy = self.distribute_strategy
 
         @tf.function(autograph=False, reduce_retracing=True)
@@ -65,6 +68,8 @@ class Trainer(keras.Model):
 
     def make_predict_function(self, force=False):
         """Makes the function from [batch] to the scores of this worker's devices."""
+        if self.predict_function is not None and not force:
+            return
         strategy = self.distribute_strategy
 
         @tf.function(autograph=False, reduce_retracing=True)
@@ -86,12 +91,13 @@ class Trainer(keras.Model):
             sums = gradients
             losses.append(loss)
             logs = self.compute_metrics(part[0], part[1], logits)
-        context = tf.distribute.get_replica_context()
-        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, [gradient / parts for gradient in sums])
+        gradients = _all_reduce(tf.distribute.ReduceOp.SUM, sums)
         norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(tf.constant(1.0))
+        kept = tf.minimum(1.0, self.clip_norm / norm)
+        gradients = [gradient * kept for gradient in gradients]
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
         logs |= {"batch_loss": tf.reduce_mean(tf.stack(losses)), "gradient_norm": norm}
-        means = context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(list(logs.values())))
+        means = _all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(list(logs.values())))
         return dict(zip(logs, tf.unstack(means), strict=True))
 
     def share_statistics(self):
@@ -110,17 +116,16 @@ class Trainer(keras.Model):
         statistics = [v.value for v in self.non_trainable_weights if v.value.dtype.is_floating]
         if not statistics:
             return
-        context, values = tf.distribute.get_replica_context(), [tf.identity(value) for value in statistics]
-        means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
+        means = _all_reduce(tf.distribute.ReduceOp.MEAN, [tf.identity(value) for value in statistics])
         for variable, mean in zip(statistics, means, strict=True):
             variable.assign(mean)
 
     def _gradients(self, clips, labels, weights):
-        """Returns the loss of a part, its gradients, which are scaled if the loss is, and its logits."""
+        """Returns the loss of a part, its share of the gradients, scaled as the loss is, and its logits."""
         logits = self(clips, training=True)
         # It is divided by the count of devices, as gradients are summed over them.
         shared = self.compute_loss(clips, labels, logits)
-        scaled = self.optimizer.scale_loss(shared)
+        scaled = self.optimizer.scale_loss(shared / self.accumulation)
         loss = shared * tf.distribute.get_strategy().num_replicas_in_sync
         is_finite = tf.math.is_finite(loss)  # A batch that overflows leaves the mean of the others alone.
         for metric in self.metrics:
@@ -135,6 +140,12 @@ class Trainer(keras.Model):
             unconnected_gradients="zero",
         )
         return loss, gradients, logits
+
+
+def _all_reduce(operation, values):
+    """Returns the sum or mean of all devices' values; for one device these are not copied."""
+    context = tf.distribute.get_replica_context()
+    return values if context.num_replicas_in_sync == 1 else context.all_reduce(operation, values)
 
 
 class MovingAverage:

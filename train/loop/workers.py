@@ -173,8 +173,9 @@ class Workers:
         """Turns what TensorFlow raises where another worker does not answer into a `WorkerError`."""
         try:
             yield
-        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError) as error:
-            if self.is_alone:
+        except tf.errors.OpError as error:
+            gone = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError
+            if self.is_alone or not (isinstance(error, gone) or "Collective ops is aborted" in str(error)):
                 raise
             raise Stopped("the end of another worker") from error
 
