@@ -9,15 +9,17 @@ import keras
 import numpy as np
 import pytest
 import small_run
+import tensorflow as tf
 
 from pipelines.account import Account
 from pipelines.bad_video import BadVideo
 from pipelines.decoding.decode import Clip
 from pipelines.manifest import Label, Manifest, Video
+from pipelines.order import Part
 from pipelines.video_files import VideoFiles
 from train.config import Config
 from train.data import evaluation_clips, samplers
-from train.evaluate import accuracy, cross_entropy, evaluate, video_logits
+from train.evaluate import Progress, accuracy, cross_entropy, evaluate, video_logits
 from train.loop import DeviceError, check_devices
 
 # One program for all counts of devices, as TensorFlow is told of them once. Its network has a Conv3D, whose
@@ -108,6 +110,42 @@ def test_logits_are_the_means_over_the_views():
     for video, found in zip((0, 2, 3), logits, strict=True):
         views = [((20 * frames + video).mean() - 100) / 50 for frames in clips]
         np.testing.assert_allclose(found, np.square(views).mean() * kernel, rtol=1e-5)
+
+
+@pytest.mark.parametrize("workers", [2, 3, 7])  # There are four videos.
+def test_workers_evaluate_a_range_each(workers, monkeypatch):
+    config = Config(
+        clip_frames=2, window_frames=4, test_size=8, crop=8, test_clips=2, test_crops=3, batch_size=14
+    )
+    manifest = Manifest(tuple(Video(str(n), (Label(n % 3),)) for n in range(4)), tuple("abc"))
+    model, source = squares_model(np.array([1.0, -1.0, 0.5])), VideoFiles(manifest, grey)
+    whole, labels = video_logits(model, source, config, Account(manifest), verbose=0)
+    told = []
+
+    class Strategy:  # This process's device is one of as many as there are workers.
+        num_replicas_in_sync = workers
+
+        def __getattr__(self, name):
+            return getattr(tf.distribute.get_strategy(), name)
+
+    class Share(Progress):
+        def __init__(self, number):
+            super().__init__()
+            self.part, self.own = Part(number, workers), []
+
+        def joined(self, values):
+            self.own.append(values)
+            if self.part.number < workers - 1:
+                return np.zeros((4, *values.shape[1:]), values.dtype) + np.ones(1, values.dtype)
+            return np.concatenate([share.own[len(self.own) - 1] for share in told])
+
+    monkeypatch.setattr(keras.Model, "distribute_strategy", Strategy())
+    for number in range(workers):
+        told.append(Share(number))
+        found = video_logits(model, source, config, Account(manifest), verbose=0, progress=told[-1])
+    np.testing.assert_allclose(found[0], whole, rtol=1e-6)
+    assert found[1].tolist() == labels.tolist()
+    assert {values.dtype for share in told for values in share.own[:1]} == {np.dtype("float32")}
 
 
 def test_scores_are_those_of_the_logits():

@@ -68,6 +68,8 @@ def test_two_workers_train_as_one(finished_run, tmp_path):
         np.testing.assert_allclose(left, right, atol=1e-5)
     one, two = (results_of(tmp_path / name) for name in ("one", "two"))
     assert (one["top1"], one["videos"], one["data"]) == (two["top1"], two["videos"], two["data"])
+    for name in ("bad_videos_train.csv", "bad_videos_val.csv"):
+        assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()
     one, two = (curves(tmp_path / name) for name in ("one", "two"))
     for key, value in one.items():
         np.testing.assert_allclose(two[key], value, rtol=1e-5, err_msg=str(key))
@@ -98,10 +100,10 @@ def test_a_signal_to_one_worker_ends_both_with_a_checkpoint(finished_run, tmp_pa
 
 @pytest.mark.long
 def test_an_error_of_one_worker_is_told_by_both(finished_run, tmp_path):
-    (chief, _, of_chief), (other, _, of_other) = both(finished_run.data, tmp_path, "run", {"momentum": 0.5})
+    (chief, _, of_chief), (other, _, of_other) = both(finished_run.data, tmp_path, "run", {"ema": 0.0})
     assert (chief, other) == (1, 1)
-    assert "WorkerError: Expected --momentum as at the chief, '0.9'. Received '0.5'" in of_other
-    assert "WorkerError: Worker 1 has ended: Expected --momentum as at the chief" in of_chief
+    assert "WorkerError: Expected --ema as at the chief, '0.9'. Received '0.0'" in of_other
+    assert "WorkerError: Worker 1 has ended: Expected --ema as at the chief" in of_chief
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
