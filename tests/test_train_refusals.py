@@ -180,7 +180,7 @@ def folder(tmp_path_factory):
 def opened(directory, monkeypatch, **changes):
     """Returns what a run says that opens the data; it says "accepted" instead of training."""
 
-    def accept(run, data):
+    def accept(run, data, strategy):
         data.close()
         raise SystemExit("accepted")
 

@@ -192,9 +192,11 @@ def test_a_signal_ends_a_run_between_two_batches_and_it_goes_on(number, of, meth
             os.kill(os.getpid(), number)
         return real(self, *arguments, **options)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell's background ignores it.
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped, match=number.name):
         patch.setattr(of, method, signalled)
         run("run", **EVERYTHING)
+    signal.signal(signal.SIGINT, before)
     assert len(calls) == call
     assert_same(whole, run("run", **EVERYTHING))
 
