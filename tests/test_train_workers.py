@@ -133,7 +133,7 @@ def test_a_cluster_of_one_worker_is_one_machine(monkeypatch):
 
 def test_workers_wait_for_each_other_for_a_while(tmp_path):
     program = (
-        "import os, json; from train.loop import workers; workers._SECONDS = 4\n"
+        "import os, json; from train.loop import workers; workers._SECONDS = 2\n"
         f"cluster = {{'worker': ['127.0.0.1:{free_port()}', '127.0.0.1:1']}}\n"
         "os.environ['TF_CONFIG'] = json.dumps({'cluster': cluster, 'task': {'type': 'worker', 'index': 0}})\n"
         "workers.open_strategy()"

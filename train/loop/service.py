@@ -36,7 +36,7 @@ def watched_service(address, batches, workdir):
 def _watch(address, batches, workdir, ended):
     answered = moved = time.monotonic()
     before, reason = batches(), None
-    while not ended.wait(min(10, _NO_ANSWER / 6)):
+    while not ended.wait(min(10, _NO_ANSWER / 6, _NO_BATCH / 6)):
         now = time.monotonic()
         try:
             check_service(address)
