@@ -17,7 +17,7 @@ _SECONDS = 600  # For which workers wait for each other.
 
 
 class WorkerError(Exception):
-    """Another worker has ended, or differs from this one; or TF_CONFIG describes no workers."""
+    """Another worker has an error, or differs from this one; or TF_CONFIG describes no workers."""
 
 
 def open_strategy():
@@ -170,7 +170,7 @@ class Workers:
 
     @contextlib.contextmanager
     def lost(self):
-        """Turns what TensorFlow raises where another worker does not answer into a `WorkerError`."""
+        """Turns what TensorFlow raises where another worker does not answer into `Stopped`."""
         try:
             yield
         except tf.errors.OpError as error:
