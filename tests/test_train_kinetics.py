@@ -184,7 +184,8 @@ def test_a_run_is_alone_in_its_workdir_and_an_interrupt_saves_and_ends_it(finish
         finally:
             process.kill()
         assert process.returncode == 75 and b"stopped by SIGTERM" in said
-        assert re.search(rb"it goes on from its checkpoint of step [4-9] of 3000", said)
+        gone_on = re.search(rb"it goes on from its checkpoint of step (\d+) of 3000", said)
+        assert gone_on and int(gone_on[1]) > 3  # how far the first came in between, no test knows
 
 
 DEVICES = """

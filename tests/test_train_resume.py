@@ -534,7 +534,7 @@ def test_runs_that_are_killed_at_any_instant_end_in_the_same_weights(finished_ru
     script = small_run.ROOT / "tests" / "lives.py"
     process = small_run.run_python(script, finished_run.data, tmp_path, "--kills=20", timeout=900)
     assert process.returncode == 0, process.stderr[-3000:]
-    assert re.search(r"^2\d kills in \d runs, each of which ended in the same weights", process.stdout)
+    assert re.search(r"^2\d kills in \d+ runs, each of which ended in the same weights", process.stdout)
 
 
 def processes_under(parent):
