@@ -14,7 +14,7 @@ from pipelines.account import Account
 from pipelines.manifest.annotations import read_kinetics
 from pipelines.video_files import VideoFiles
 from train.command_line import read_config
-from train.evaluate import evaluate
+from train.scoring.evaluation import evaluate
 
 
 def refused(data, workdir, **changes):

@@ -8,10 +8,10 @@ import os
 import keras
 import numpy as np
 
-from train.evaluate import evaluate, shared_out
 from train.loop.checkpoints import CheckpointError
 from train.loop.state import Validation
 from train.loop.stopping import Stopped
+from train.scoring.evaluation import evaluate, shared_out
 
 _logger = logging.getLogger(__name__)
 

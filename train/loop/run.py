@@ -13,7 +13,6 @@ from pipelines.account import TooManyBadVideos
 from pipelines.dataset import iterators_ended_on_error
 from pipelines.whole_files import whole_file
 from train.data import mixes
-from train.evaluate import evaluate
 from train.loop import optim
 from train.loop.fitting import fit
 from train.loop.service import watched_service
@@ -23,6 +22,7 @@ from train.loop.trainer import MovingAverage, Trainer, exact_sums
 from train.loop.workdir import claim_workdir, write_text
 from train.loop.workers import Workers
 from train.network import build_network
+from train.scoring.evaluation import evaluate
 
 
 class DeviceError(ValueError):

@@ -11,10 +11,10 @@ import zipfile
 import numpy as np
 
 from pipelines.whole_files import whole_file
-from train.evaluate import Progress
 from train.loop.checkpoints import CheckpointError, Checkpoints
 from train.loop.stopping import Stopped
 from train.loop.workers import WorkerError
+from train.scoring.evaluation import Progress
 
 _logger = logging.getLogger(__name__)
 

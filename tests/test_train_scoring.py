@@ -19,8 +19,9 @@ from pipelines.order import Part
 from pipelines.video_files import VideoFiles
 from train.config import Config
 from train.data import evaluation_clips, samplers
-from train.evaluate import Progress, accuracy, cross_entropy, evaluate, video_logits
 from train.loop import DeviceError, check_devices
+from train.scoring.evaluation import Progress, evaluate, video_logits
+from train.scoring.measures import accuracy, cross_entropy
 
 # One program for all counts of devices, as TensorFlow is told of them once. Its network has a Conv3D, whose
 # CPU kernel gives an empty batch a wrong shape.
@@ -34,7 +35,7 @@ from pipelines.decoding.decode import Clip
 from pipelines.manifest import Label, Manifest, Video
 from pipelines.video_files import VideoFiles
 from train.config import Config
-from train.evaluate import evaluate
+from train.scoring.evaluation import evaluate
 
 def decode(path, choose, transform):
     if path == "1":

@@ -1,4 +1,4 @@
-"""Evaluates a model: averages its logits over clips x crops per video, and computes the accuracies."""
+"""Evaluates a model: averages its logits over clips x crops per video, and measures them."""
 
 import time
 
@@ -9,6 +9,7 @@ import tensorflow as tf
 from pipelines.account import TooManyBadVideos
 from pipelines.order import WHOLE
 from train.data import evaluation_clips
+from train.scoring.measures import accuracy, cross_entropy
 
 
 def video_logits(model, source, config, account, verbose="auto", progress=None):
@@ -144,16 +145,3 @@ def evaluate(model, source, config, account, verbose="auto", progress=None):
         "crops": config.test_crops,
         "seconds_per_video": progress.seconds / len(labels),
     }
-
-
-def cross_entropy(logits, labels):
-    """Returns the mean over rows of -log softmax(logits)[label], in nats."""
-    logits = logits.astype(np.float64)
-    of_labels = np.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
-    return float((np.logaddexp.reduce(logits, axis=1) - of_labels).mean())
-
-
-def accuracy(logits, labels, k):
-    """Returns the fraction of rows whose label is among the k largest logits."""
-    best = np.argsort(-logits, axis=1, kind="stable")[:, :k]
-    return float((best == labels[:, None]).any(axis=1).mean())

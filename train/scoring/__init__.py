@@ -1,0 +1,1 @@
+"""What a trained model is worth: scores of videos, and what is measured of them."""
