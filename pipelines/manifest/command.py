@@ -1,7 +1,8 @@
-"""The command that makes manifests, checks their files and sums them up.
+"""The command that makes manifests, checks their files, splits them and sums them up.
 
 python -m pipelines.manifest import --format=kinetics --data_dir=DIR --annotations=train.csv --output=M.jsonl
 python -m pipelines.manifest check --manifest=M.jsonl
+python -m pipelines.manifest split --manifest=M.jsonl --val_fraction=0.2
 python -m pipelines.manifest summary --manifest=M.jsonl
 """
 
@@ -59,7 +60,7 @@ def _parser(arguments):
     """Returns the parser; its `import` has the flags of the format that the arguments name."""
     parser = FlagParser(
         prog="python -m pipelines.manifest",
-        description="Makes manifests, decodes every file of one to see what it is, and sums one up.",
+        description="Makes manifests, decodes their files to see what they are, splits and sums them up.",
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -70,6 +71,7 @@ def _parser(arguments):
     if chosen in FORMATS:
         _add_flags(command, FORMATS[chosen])
     _add_check(commands)
+    _add_split(commands)
     of = commands.add_parser("summary", help="print what a manifest holds", allow_abbrev=False)
     of.add_argument("--manifest", required=True, help="the .jsonl or .csv file")
     of.set_defaults(run=_run_summary)
@@ -136,6 +138,28 @@ def _add_check(commands):
     check.set_defaults(run=_run_check)
 
 
+def _add_split(commands):
+    split = commands.add_parser(
+        "split",
+        help="divide the rows into training and validation, class by class",
+        description="Divides the rows into the splits train and val, class by class. Copies of a video, "
+        "also of another size or format, go to the same side. The manifest is replaced in one step.",
+        allow_abbrev=False,
+    )
+    split.add_argument("--manifest", required=True, help="the .jsonl or .csv file")
+    split.add_argument(
+        "--val_fraction", type=float, default=0.2, help="part of each class for validation (default 0.2)"
+    )
+    split.add_argument("--seed", type=int, default=0, help="another one gives another split (default 0)")
+    split.add_argument(
+        "--anew", action="store_true", help="also if the rows have splits, which are forgotten"
+    )
+    split.add_argument(
+        "--workers", type=int, default=os.cpu_count(), help="files read at a time (default: one per core)"
+    )
+    split.set_defaults(run=_run_split)
+
+
 def _run_import(options):
     if os.path.exists(options.output):
         raise ValueError(
@@ -175,7 +199,7 @@ def _read_splits(form, flags):
 
 
 def _run_check(options):
-    from pipelines.decoding.isolation import IsolatedDecoder  # Only this command decodes.
+    from pipelines.decoding.isolation import IsolatedDecoder  # Importing a manifest needs no decoder.
     from pipelines.decoding.limits import Limits
 
     numbers = options.workers, options.timeout_seconds, options.decoder_megabytes
@@ -192,6 +216,30 @@ def _run_check(options):
     return int(
         options.strict and any(video.check.status == "bad" for video in manifest.videos if video.check)
     )
+
+
+def _run_split(options):
+    from pipelines.decoding.isolation import IsolatedDecoder
+    from pipelines.manifest.splitting import alike_files, classes_without, split_by_class
+
+    manifest = read_manifest(options.manifest, keep_bad=True)
+    splits = sorted({video.split for video in manifest.videos} - {""})
+    if splits and not options.anew:
+        raise ValueError(
+            f"Expected rows without splits in {options.manifest}. Received {', '.join(splits)}. "
+            "Try: --anew, which forgets these"
+        )
+    good = [video.path for video in manifest.videos if not (video.check and video.check.status == "bad")]
+    with IsolatedDecoder(options.workers) as decode:
+        alike = alike_files(good, decode, options.workers)
+    manifest = split_by_class(manifest, options.val_fraction, options.seed, alike)
+    write_manifest(options.manifest, manifest)
+    print(summary(manifest))
+    if alike:
+        print(f"alike        {len(alike)} pairs of files, such as {' = '.join(alike[0])}")
+    if lacking := classes_without(manifest, "val"):
+        print(f"warning      {len(lacking)} classes have no video for validation, such as {lacking[0]}")
+    return 0
 
 
 def _run_summary(options):
