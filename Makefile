@@ -12,6 +12,7 @@ QUICK_XLA := XLA_FLAGS="--xla_cpu_use_fusion_emitters=false --xla_backend_optimi
 # Two processes of pytest; one that has no tests left takes half of what the other still has. TensorFlow keeps much
 # memory after tests of large networks, so each round of tests gets new processes.
 IN_PARALLEL := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
+ON_BACKENDS := $(BACKENDS)/bin/python -m pytest --numprocesses=2 --dist=worksteal
 LAYERS := $(wildcard tests/test_benchmarks_*.py tests/test_keras_nonlocal_*.py)
 EXPORTS := $(wildcard tests/test_savedmodels_*.py)
 PROGRAMS := $(filter-out $(LAYERS) $(EXPORTS),$(wildcard tests/test_*.py))
@@ -21,7 +22,7 @@ define check_python
   f"Expected Python 3.11 to 3.13. Received {v[0]}.{v[1]}. Try: make PYTHON=python3.11")'
 endef
 
-.PHONY: demo test test-all test-backends test-beam lint bench mutants clean
+.PHONY: demo test test-all test-backends test-backends-all test-beam lint bench mutants clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m train.demo
@@ -36,9 +37,11 @@ test-all: $(VENV)/installed
 	$(IN_PARALLEL) $(EXPORTS)
 	$(IN_PARALLEL) $(PROGRAMS)
 
-test-backends: $(BACKENDS)/installed
-	$(QUICK_XLA) KERAS_BACKEND=jax $(BACKENDS)/bin/python -m pytest --numprocesses=2 --dist=worksteal tests/test_keras_nonlocal_*.py
-	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest --numprocesses=2 --dist=worksteal tests/test_keras_nonlocal_*.py
+# Without what is marked `long`, likewise.
+test-backends: CHOSEN := -m "not long"
+test-backends test-backends-all: $(BACKENDS)/installed
+	$(QUICK_XLA) KERAS_BACKEND=jax $(ON_BACKENDS) $(CHOSEN) tests/test_keras_nonlocal_*.py
+	KERAS_BACKEND=torch $(ON_BACKENDS) $(CHOSEN) tests/test_keras_nonlocal_*.py
 
 test-beam: $(BEAM)/installed
 	$(BEAM)/bin/python -m pytest tests/test_pipelines_records_prepare.py tests/test_pipelines_builders.py -k 'beam or command_line'
