@@ -41,6 +41,7 @@ def VideoResNet(
     classifier_activation=None,
     classifier_initializer=None,
     name=None,
+    adapt=(),
 ):
     """Returns a residual network from clips to logits, with blocks added where asked.
 
@@ -81,10 +82,13 @@ def VideoResNet(
         frozen_batch_norm: Whether the network's batch norms keep to their running statistics, for small
             batches and 128-frame clips; blocks have an argument of their own, batch_norm=False.
         include_top: Whether dropout and classifier stand on the pooled features.
-        weights: None, or a `.weights.h5` or `.keras` file, or a run's directory, whose model.keras is taken.
+        weights: None, or a `.weights.h5` or `.keras` file, or the directory of a run or of a preset.
             Its layers and variables must be this network's by name and shape, with none left over. A
             `.keras` file is also held against the arguments of the layers; strides and pooling sizes
-            leave no trace in `.weights.h5`. Weights of an `ImageResNet` fit a video network of 2-D kernels.
+            leave no trace in `.weights.h5`.
+        adapt: By what the network may differ from that of the weights, names of `moves.MOVES`: "classes"
+            and "blocks" stay at their start; "images", of an `ImageResNet`, whose kernels are inflated;
+            "bat", 3-D BAT from image BAT; "frames", other temporal matrices.
         pooling: Pooling over T, H, W without the top: None for no pooling, "avg" or "max".
         classifier_activation: None gives logits, "softmax" probabilities.
         classifier_initializer: Initializer of the classifier's kernel; None means N(0, 0.001) for "tsm",
@@ -141,9 +145,7 @@ def VideoResNet(
     elif pooling is not None:
         x = pool(x, pooling)
     model = keras.Model(inputs, x, name=name or f"{builder[:5].lower()}_resnet{depth}")
-    if weights is not None:
-        _load(model, weights, builder)
-    return model
+    return model if weights is None else _loaded(model, weights, builder, adapt)
 
 
 def ImageResNet(
@@ -184,8 +186,9 @@ def ImageResNet(
     return VideoResNet(depth, IMAGES, blocks, make_block, num_classes, input_shape, dropout, **options)
 
 
-def _load(model, weights, builder):
+def _loaded(model, weights, builder, adapt):
     # It is imported here as it reads files by modules that a later Keras may move, and layers do without.
     from keras_nonlocal.weights import load_weights
 
-    load_weights(model, weights, builder)
+    load_weights(model, weights, builder, adapt)
+    return model

@@ -33,6 +33,7 @@ OTHER = Config(
     squeeze_excite_ratio=8,
     frozen_batch_norm=True,
     weights="a b.weights.h5",
+    adapt=("classes", "images"),
     block=("NonLocal(pool_order='before', scaled=True)", "res5=RegionNonLocal(kernel_size=(3, 3, 3))"),
     blocks=("res2_1", "res5_0"),
     dropout=0.125,

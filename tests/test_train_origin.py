@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+import re
+import types
 
 import numpy as np
 import pytest
 
+from keras_nonlocal.moves import MOVES
 from train.config import Config
-from train.network import NetworkError, build_network, network_fields
-from train.origin import origin
+from train.network import NetworkError, _serialised, build_network, check_network, network_fields
+from train.origin import check_origin, origin
 
 FIELDS = {"depth": 18, "blocks": ("res3_0",), "block": ("NonLocal",), "clip_frames": 4}
 
@@ -35,6 +38,7 @@ def start(tmp_path_factory):
     """The paths of the same weights as train.convert and as a run leave them, and their network."""
     config = Config(**FIELDS)
     model = build_network(config, 3)
+    model.get_layer("res5_1_norm2").gamma.assign(np.full(512, 2.0))
     folder = tmp_path_factory.mktemp("start")
     return converted(folder, model, config), of_a_run(folder, model, config), model
 
@@ -86,10 +90,18 @@ def test_a_run_of_other_preprocessing_is_refused(start):
         build_network(Config(**FIELDS, std=(1.0, 1.0, 1.0), weights=start[1]), 3)
 
 
-def test_other_classes_are_refused(start):
+def test_other_classes_are_refused_unless_they_are_named(start, capsys):
     for path in start[:2]:
-        with pytest.raises(NetworkError, match=r"(3 classes|fc/kernel).*--weights|--weights.*fc/kernel"):
+        with pytest.raises(
+            NetworkError, match=r"(3 classes|fc/kernel).*--weights|--weights.*fc/kernel"
+        ) as caught:
             build_network(Config(**FIELDS, weights=path), 5)
+        assert re.search(r"Try: --adapt=\"?classes", str(caught.value))
+        model = build_network(Config(**FIELDS, weights=path, adapt=("classes",)), 5)
+        assert model.output_shape == (None, 5)
+        np.testing.assert_array_equal(model.get_layer("res5_1_norm2").gamma, 2)
+        line = f"--weights={path}: 112 variables loaded, 2 kept at their start, 2 tensors dropped"
+        assert capsys.readouterr().out.splitlines()[-1] == line
 
 
 def test_weights_of_keras_applications_take_their_means_in_rgb(tmp_path):
@@ -109,10 +121,85 @@ def test_weights_of_keras_applications_take_their_means_in_rgb(tmp_path):
 def test_weights_for_images_have_no_temporal_kind(tmp_path):
     config = Config(**FIELDS, temporal="i3d_3x3x3")
     path = converted(tmp_path, build_network(config, 3, images=True), config, images=True)
-    for temporal in ("tsm", "c2d"):
-        build_network(Config(**FIELDS, temporal=temporal, weights=path), 3)
+    for temporal in ("tsm", "c2d", "i3d_3x3x3"):
+        same = {**FIELDS, "temporal": temporal, "weights": path}
+        build_network(Config(**same, adapt=("images",)), 3)
+        with pytest.raises(
+            NetworkError, match=r"Expected a network for images, .*one for clips.*--adapt=images$"
+        ):
+            build_network(Config(**same), 3)
     with pytest.raises(NetworkError, match=r"--topology=torchvision$"):
-        build_network(Config(**FIELDS, topology="keras", weights=path), 3)
+        build_network(Config(**FIELDS, topology="keras", weights=path, adapt=("images",)), 3)
+
+
+BAT = "BilinearAttentionTransform"
+# case: (fields of the weights, images, fields and classes of the run, the moves that lead there, told).
+MOVED = {
+    "blocks": (
+        {"blocks": ("res3_0",)}, False, {"blocks": ("res3_0", "res4_1")}, 3, "blocks",
+        r"Expected --blocks=res3_0 --block=NonLocal, .*Received --blocks=res3_0,res4_1 --block=NonLocal\.",
+    ),
+    "all at once": (
+        {"blocks": ()}, True, {"temporal": "i3d_3x3x3"}, 5, "classes,blocks,images",
+        "Expected --blocks= .* 3 classes a network for images, .* 5 classes one for clips",
+    ),
+    "BAT": (
+        {"block": (f"{BAT}(temporal_groups=0)",)}, False, {"block": (f"{BAT}(normalization='sigmoid')",)},
+        3, "bat", f"Expected .*'--block={BAT}\\(temporal_groups=0\\)'",
+    ),
+    "image BAT": (
+        {"block": (f"{BAT}(normalization='sigmoid', matrix_size=None)",)}, True, {"block": (BAT,)},
+        3, "images,bat", "a network for images",
+    ),
+    "frames": (
+        {"block": (BAT,)}, False, {"block": (f"{BAT}(temporal_size=8)",)}, 3, "frames", "temporal_size=8",
+    ),
+    "windows": (
+        {"block": ("NonLocal",)}, False, {"block": ("NonLocal(window_frames=4)",)}, 3, "frames", "window_",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MOVED)
+def test_what_stands_beside_weights_allows_what_is_named_alone(case, tmp_path):
+    there, images, here, classes, moves, words = MOVED[case]
+    fields = FIELDS | {"clip_frames": 8}
+    made = Config(**fields | there)
+    nothing = types.SimpleNamespace(save_weights=lambda path: path.write_text(""))
+    path = converted(tmp_path, nothing, made, images=images)
+    run = Config(**fields | here, weights=path)
+    with pytest.raises(NetworkError, match=words) as caught:
+        check_origin(run, classes, False, _serialised)
+    assert str(caught.value).endswith(f"Try: --adapt={moves}")
+    for move in moves.split(","):
+        others = tuple(name for name in MOVES if name != move)
+        with pytest.raises(NetworkError, match=r"Try: --adapt=classes,blocks,images,bat,frames$"):
+            check_origin(dataclasses.replace(run, adapt=others), classes, False, _serialised)
+    check_origin(dataclasses.replace(run, adapt=tuple(moves.split(","))), classes, False, _serialised)
+    for values in (
+        {"mean": (1.0, 2.0, 3.0)},
+        {"depth": 34},
+        {"squeeze_excite_ratio": 8},
+        {"topology": "keras"},
+    ):
+        if "mean" in values:
+            path = converted(tmp_path, nothing, made, images=images, mean=made.mean, std=made.std)
+        other = dataclasses.replace(run, **values, weights=path, adapt=tuple(MOVES))
+        with pytest.raises(NetworkError, match=f"Try: --{next(iter(values))}=[^ ]*$"):
+            check_origin(other, classes, False, _serialised)
+
+
+def test_moves_without_weights_and_frozen_norms_without_any(caplog):
+    with pytest.raises(
+        NetworkError, match=r"Expected --weights beside --adapt.*Received --adapt=classes alone.*Try"
+    ):
+        check_network(Config(**FIELDS, adapt=("classes",)))
+    check_network(Config(**FIELDS, frozen_batch_norm=True))
+    assert "--frozen_batch_norm keeps" in caplog.text
+    caplog.clear()
+    check_network(Config(**FIELDS, frozen_batch_norm=True, weights="x"))
+    check_network(Config(**FIELDS))
+    assert caplog.text == ""
 
 
 def test_files_beside_weights_that_say_nothing_or_cannot_be_read(start, tmp_path):

@@ -6,8 +6,10 @@ import itertools
 import math
 
 from keras_nonlocal.architecture import DEPTHS, TEMPORAL_KINDS, TOPOLOGIES
+from keras_nonlocal.moves import MOVES
 from pipelines.clips import SAMPLING, SHORT
 from train.fields import (
+    Constraint,
     Relation,
     above,
     all_of,
@@ -89,9 +91,15 @@ class Config:
     frozen_batch_norm: bool = _network(False, "keep the network's batch norms to their running statistics")
     weights: str = _network(
         "",
-        "what to start from: X.weights.h5 of train.convert, a .keras file or a run's directory, of the same "
-        "network; empty for random",
+        "what to start from: X.weights.h5 of train.convert, a .keras file, or the directory of a run or a "
+        "preset, of the same network but for --adapt; empty for random",
         none=True,
+    )
+    adapt: tuple[str, ...] = _network(
+        (),
+        "by what the network may differ from that of --weights: "
+        + "; ".join(f"{name}, {words}" for name, words in MOVES.items()),
+        Constraint(lambda names: set(names) <= set(MOVES), f"names among {', '.join(MOVES)}"),
     )
     block: tuple[str, ...] = _network(
         ("RegionNonLocal",),

@@ -1,6 +1,8 @@
-"""Converts a checkpoint of another library to the weights of a network of this one.
+"""Converts a checkpoint of another library, or weights of this one, to the weights of a network.
 
 python -m train.convert --format=tsm --source=X.pth.tar --flagfile=RUN.flags --output=X.weights.h5
+python -m train.convert --format=keras_nonlocal --source=RUN --adapt=classes,blocks --num_classes=51 \\
+    --output=X.weights.h5
 
 The network is that of a run with the same flags; --weights=X.weights.h5 then starts the run from the file.
 The flag file may be the `run.flags` of a run: flags that do not concern the network are ignored.
@@ -18,9 +20,12 @@ from absl import app, flags
 from keras_nonlocal.checkpoints import FORMATS, load
 from train.command_line import config_from_flags, define_flags
 from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
-from train.network import NetworkError, build_network, network_fields
+from train.loop.unfinished import run_of_checkpoint
+from train.network import NetworkError, build_network, network_and_report, network_fields
+from train.origin import origin
 
 _SUFFIX = ".weights.h5"
+OWN = "keras_nonlocal"
 
 
 def convert(config, source, format, output, num_classes=400, images=False, **options):
@@ -30,9 +35,11 @@ def convert(config, source, format, output, num_classes=400, images=False, **opt
     network and the names of the tensors that were dropped and of the variables that were kept.
 
     Args:
-        config: A `Config`; its network fields, but `weights`, say what the network is.
-        source: Path of the checkpoint.
-        format: Its format, a key of `keras_nonlocal.checkpoints.FORMATS`.
+        config: A `Config`; its network fields, but `weights`, say what the network is. Of the format
+            "keras_nonlocal", `adapt` says by what it may differ from that of the source.
+        source: Path of the checkpoint; of this library, what `--weights` takes, or the directory of a run
+            that has not ended, of whose newest checkpoint the weights are taken, averages where it has them.
+        format: Its format, a key of `keras_nonlocal.checkpoints.FORMATS`, or "keras_nonlocal".
         output: Path of the `.weights.h5` file to write. It appears whole and with all its tensors, or not.
         num_classes: The width of the classifier.
         images: Whether the network is one for images.
@@ -52,10 +59,14 @@ def convert(config, source, format, output, num_classes=400, images=False, **opt
             f"Expected a checkpoint at {source!r}. Received no such file. Try: --source=FILE, where it is"
         )
     described = _new_files(output)[1]
-    model = build_network(dataclasses.replace(config, weights=""), num_classes, images)
-    report = load(model, source, format, **options)
+    kept = {}
+    if format == OWN:
+        model, report, kept = _moved(config, source, num_classes, images, options)
+    else:
+        model = build_network(dataclasses.replace(config, weights=""), num_classes, images)
+        report = load(model, source, format, **options)
     network = network_fields(config) | {"num_classes": num_classes, "images": images}
-    del network["weights"]
+    del network["weights"], network["adapt"]
     description = {
         "source": os.path.basename(source),
         "sha256": report.sha256,
@@ -64,7 +75,8 @@ def convert(config, source, format, output, num_classes=400, images=False, **opt
         "reverse_channels": options.get("reverse_channels", False),
         "dropped": report.dropped,
         "kept": report.kept,
-    }
+        "inflated": report.inflated,
+    } | kept
     parent = os.path.dirname(os.path.abspath(output))
     os.makedirs(parent, exist_ok=True)
     partial = tempfile.mkdtemp(prefix=".partial-", dir=parent)
@@ -77,6 +89,20 @@ def convert(config, source, format, output, num_classes=400, images=False, **opt
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return report
+
+
+def _moved(config, source, num_classes, images, options):
+    """Returns the network with the weights of another one of ours, the report, and mean and std if known."""
+    if wrong := [name for name, value in options.items() if value]:
+        raise ValueError(
+            f"Expected --adapt alone with --format={OWN}. Received --{wrong[0]}. Try: --adapt=classes,blocks"
+        )
+    with run_of_checkpoint(source) as path:
+        config = dataclasses.replace(config, weights=path)
+        model, report = network_and_report(config, num_classes, images)
+        beside = origin(path)
+    known = beside.fields if beside else {}
+    return model, report, {name: getattr(config, name) for name in ("mean", "std") if name in known}
 
 
 def _new_files(output):
@@ -100,7 +126,7 @@ _OPTIONS = ("ignore_head", "allow_missing_blocks", "reverse_channels")
 def define_own_flags(flag_values=flags.FLAGS):
     """Defines the flags that a conversion has beside those of a run."""
     own = {"flag_values": flag_values}
-    flags.DEFINE_enum("format", None, tuple(FORMATS), "whose checkpoint it is", required=True, **own)
+    flags.DEFINE_enum("format", None, (*FORMATS, OWN), "whose checkpoint it is", required=True, **own)
     flags.DEFINE_string("source", None, "the checkpoint", required=True, **own)
     flags.DEFINE_string("output", None, f"the file to write, X{_SUFFIX}", required=True, **own)
     flags.DEFINE_integer("num_classes", None, "width of the classifier; 400, or 1000 for images", 1, **own)
@@ -127,10 +153,7 @@ def main(argv, flag_values=flags.FLAGS):
     except (OSError, ValueError) as error:
         text = error if isinstance(error, NetworkError) else in_flags(error, names_of_flags(given))
         sys.exit("error: " + " ".join(str(text).split()))
-    print(
-        f"wrote {given.output}: {len(report.loaded)} variables from {given.source}, "
-        f"{len(report.kept)} kept at their start, {len(report.dropped)} tensors dropped"
-    )
+    print(f"wrote {given.output} from {given.source}: {report}")
 
 
 if __name__ == "__main__":

@@ -20,10 +20,11 @@ from keras_nonlocal.architecture import (
     placement,
     stage_maps,
 )
+from keras_nonlocal.comparing import lasting
 from keras_nonlocal.resnet_arguments import block_makers, check_branches, checked_topology
-from keras_nonlocal.weights import lasting
+from keras_nonlocal.weights import load_weights
 from train.fields import in_flags, nearest, quoted
-from train.origin import NetworkError, check_origin
+from train.origin import NetworkError, check_origin, check_start
 
 _NAMES = (
     "NonLocal RegionNonLocal CompactGeneralizedNonLocal BilinearAttentionTransform SqueezeExcite "
@@ -45,9 +46,9 @@ def check_network(config):
     """Builds each block for each map that it will meet, so that a wrong one ends the run before it begins.
 
     Raises:
-        NetworkError: --block and --blocks describe no blocks, a block refuses its arguments or a map, or
-            the backbone does not exist.
+        NetworkError: Blocks or backbone do not exist, a block refuses a map, or --adapt lacks --weights.
     """
+    check_start(config)
     depth, kind = DEPTHS[config.depth], TEMPORAL_KINDS[config.temporal]
     topology = TOPOLOGIES[config.topology or kind.topology]
     try:
@@ -79,24 +80,33 @@ def _refused(makers, *shape, side):
 
 
 def build_network(config, num_classes, images=False):
-    """Returns the network of a configuration, for clips of any height and width.
+    """Returns the network of a configuration, for clips of any height and width, and prints what it loads.
 
     Args:
         config: A `Config`; its network fields go to the arguments of `VideoResNet` with their names.
         num_classes: The width of the logits.
-        images: Whether to build the network for images, which have no temporal kind.
+        images: Whether it is the network for images.
 
     Raises:
         NetworkError: The fields describe no network, or its weights are those of another one.
     """
+    model, found = network_and_report(config, num_classes, images)
+    if found:
+        print(f"--weights={config.weights}: {found}")
+    return model
+
+
+def network_and_report(config, num_classes, images=False):
+    """Returns the network of `build_network` and the `Report` of its weights, which is empty without."""
     if config.weights:
         check_origin(config, num_classes, images, _serialised)
-    arguments = _arguments(config) | {"blocks": _makers(config), "num_classes": num_classes}
+    arguments = _arguments(config) | {"blocks": _makers(config), "num_classes": num_classes, "weights": None}
+    if images:
+        del arguments["temporal"]
+    frames, build = ((), ImageResNet) if images else ((config.clip_frames,), VideoResNet)
     try:
-        if images:
-            del arguments["temporal"]
-            return ImageResNet(input_shape=(None, None, 3), **arguments)
-        return VideoResNet(input_shape=(config.clip_frames, None, None, 3), **arguments)
+        model = build(input_shape=(*frames, None, None, 3), **arguments)
+        return model, config.weights and load_weights(model, config.weights, build.__name__, config.adapt)
     except (ValueError, OSError) as error:
         raise _network_error(error, config) from error
 
@@ -155,8 +165,7 @@ def blocks_from_text(places, blocks, depth):
         depth: The depth of the ResNet, between which placements differ.
 
     Returns:
-        {"res3": {0: make, 2: make}, ...}; make(name="res3_0_block") builds new layers each time.
-        Without places it is {}.
+        {"res3": {0: make, 2: make}, ...}, {} without places; make(name="res3_0_block") builds new layers.
 
     Raises:
         ValueError: A text is no such place or block, a block refuses its arguments, a place stands there

@@ -2,13 +2,17 @@
 
 import dataclasses
 import json
+import logging
 import os
 import shlex
 from typing import NamedTuple
 
 from keras_nonlocal.architecture import IMAGES, TEMPORAL_KINDS, TOPOLOGIES
+from keras_nonlocal.moves import MOVES, of_places
 from train.command_line import read_config
 from train.fields import as_flags
+
+_logger = logging.getLogger(__name__)
 
 _SUFFIX = ".weights.h5"
 # What the weights of a format were made for, where it differs from the defaults of a run.
@@ -66,6 +70,20 @@ def origin(weights):
     return Origin(path, dataclasses.asdict(read_config(folder))) if os.path.isfile(path) else None
 
 
+def check_start(config):
+    """Raises NetworkError for --adapt without --weights, and warns of frozen norms without them."""
+    if config.adapt and not config.weights:
+        raise NetworkError(
+            "Expected --weights beside --adapt, which says by what the network may differ from theirs. "
+            f"Received --adapt={','.join(config.adapt)} alone. Try: --weights=DIR of a run, or --adapt="
+        )
+    if config.frozen_batch_norm and not config.weights:
+        _logger.warning(
+            "--frozen_batch_norm keeps batch norms to their running statistics, and without --weights these "
+            "are those of no data, mean 0 and variance 1: nothing is normalised."
+        )
+
+
 def check_origin(config, num_classes, images, blocks):
     """Raises NetworkError if what stands beside the weights tells of another network or preprocessing.
 
@@ -84,18 +102,26 @@ def check_origin(config, num_classes, images, blocks):
         here, there = _essence(config, images, blocks), _essence(theirs, found.images, blocks)
     except (ValueError, TypeError, OSError) as error:
         raise NetworkError(f"--weights={config.weights}: {error}") from None
+    inflates = found.images and not images
     names = [name for name in here if here[name] != there[name]]
     if found.images or images:  # Images have no temporal kind, and of a topology the stride alone.
         strides = {TOPOLOGIES[essence["topology"]].strided_conv for essence in (here, there)}
         names = [name for name in names if name != "temporal" and (name != "topology" or len(strides) > 1)]
-    names += ["block"] if "blocks" in names else []
-    expected, received = (_flags(run, names, essence) for run, essence in ((theirs, there), (config, here)))
-    remedy = expected
-    if not names:
-        if found.num_classes in (None, num_classes):
+    moves = of_places(here["blocks"], there["blocks"], inflates) if "blocks" in names else set()
+    wrong = [name for name in names if moves is None or name != "blocks"]
+    told = [_flags(run, wrong or names, essence) for run, essence in ((theirs, there), (config, here))]
+    remedy = told[0]
+    if not wrong:
+        if found.num_classes not in (None, num_classes):
+            moves.add("classes")
+            told = [told[0] + f" {found.num_classes} classes", told[1] + f" {num_classes} classes"]
+        if inflates:
+            moves.add("images")
+            told = [told[0] + " a network for images", told[1] + " one for clips"]
+        if moves <= {*config.adapt}:
             return
-        expected, received = f"{found.num_classes} classes", f"{num_classes} classes"
-        remedy = f"weights of train.convert --ignore_head --num_classes={num_classes}"
+        remedy = "--adapt=" + ",".join(name for name in MOVES if name in {*moves, *config.adapt})
+    expected, received = (text.strip() for text in told)
     raise NetworkError(
         f"Expected {expected}, which {found.path} says of --weights={config.weights}. Received {received}. "
         f"Try: {remedy}"
@@ -122,7 +148,8 @@ def _converted(path):
             "Try: python -m train.convert again, with --reverse_channels."
         )
     classes, images = fields.pop("num_classes", None), fields.pop("images", False)
-    return Origin(path, fields | made_for, classes, images)
+    kept = {name: tuple(described[name]) for name in ("mean", "std") if name in described}
+    return Origin(path, fields | made_for | kept, classes, images)
 
 
 def _essence(config, images, blocks):
@@ -136,6 +163,7 @@ def _essence(config, images, blocks):
 
 def _flags(config, names, essence):
     fields = {field.name: field for field in dataclasses.fields(config)}
+    names = [*names, "block"] if "blocks" in names else names
     values = {name: getattr(config, name) for name in names}
     if "topology" in values:
         values["topology"] = essence["topology"]

@@ -51,12 +51,22 @@ class Report(NamedTuple):
     loaded: paths of the variables that were set.
     dropped: names in the source that were not used: momentum, counters, an ignored head.
     kept: paths of the variables that keep their values.
+    inflated: those of `loaded` whose kernel was that of images, and is repeated in time.
     """
 
     sha256: str | None
     loaded: tuple
     dropped: tuple
     kept: tuple
+    inflated: tuple = ()
+
+    def __str__(self):
+        """Returns the account in a line."""
+        inflated = f" ({len(self.inflated)} inflated)" if self.inflated else ""
+        return (
+            f"{len(self.loaded)} variables loaded{inflated}, {len(self.kept)} kept at their start, "
+            f"{len(self.dropped)} tensors dropped"
+        )
 
 
 def load(model, source, format, ignore_head=False, allow_missing_blocks=False, reverse_channels=False):
@@ -117,7 +127,10 @@ def load(model, source, format, ignore_head=False, allow_missing_blocks=False, r
         values["stem_conv/kernel"] = values["stem_conv/kernel"][..., ::-1, :]  # [*k, I, O]
     for path, value in values.items():
         variables[path].assign(np.array(value))  # a copy, as the source may be a read-only view of a file
-    return Report(sha256, tuple(sorted(values)), tuple(sorted(dropped)), tuple(sorted(kept)))
+    inflated = [
+        p for name, p in paths.items() if arrays[name].ndim == 4 < len(shapes[p]) and shapes[p][0] > 1
+    ]
+    return Report(sha256, *(tuple(sorted(names)) for names in (values, dropped, kept, inflated)))
 
 
 def _variables(model):

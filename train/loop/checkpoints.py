@@ -16,6 +16,8 @@ _logger = logging.getLogger(__name__)
 
 # What a file raises that was cut short, or damaged, or is none.
 _DAMAGED = (tf.errors.OpError, ValueError, LookupError, TypeError, AssertionError)
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"  # What TensorFlow adds to the names of variables.
+_REST = f"rest{_VALUE}"
 _NAME = re.compile(r"step-(\d+)-(\d+)\.index")
 
 
@@ -123,7 +125,7 @@ class Checkpoints:
         return [step for step, _ in _numbers(self._directory)]
 
     def _check_shapes(self, path):
-        text = tf.train.load_checkpoint(path).get_tensor("rest/.ATTRIBUTES/VARIABLE_VALUE")
+        text = tf.train.load_checkpoint(path).get_tensor(_REST)
         rest = json.loads(text)
         if rest["shapes"] != self._shapes:
             versions = ", ".join(map(" ".join, rest["versions"].items()))
@@ -131,6 +133,23 @@ class Checkpoints:
                 f"Expected a checkpoint of this network. Received {path} with other variables; it "
                 f"was made by {versions}. Try: these versions, or another --workdir."
             )
+
+
+def newest_values(directory):
+    """Returns the values of all variables of the newest whole checkpoint, in the order of `Checkpoints`.
+
+    Raises:
+        CheckpointError: Not one is whole.
+    """
+    for path in _paths(directory):
+        with contextlib.suppress(*_DAMAGED):
+            reader = tf.train.load_checkpoint(path)
+            count = len(json.loads(reader.get_tensor(_REST))["shapes"])
+            return [reader.get_tensor(f"variables/{index}{_VALUE}") for index in range(count)]
+    raise CheckpointError(
+        f"Expected a whole checkpoint in {directory}. Received none. Try: the same command again, which "
+        "goes on with the run or begins it"
+    )
 
 
 def _numbers(directory):
