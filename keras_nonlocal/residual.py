@@ -88,7 +88,7 @@ def norm(x, name, frozen):
 
 
 def with_norms(block, frozen):
-    """Returns a block; if the network's batch norms are `frozen`, its own are, unless it says the opposite."""
+    """Returns a block; if the network's batch norms are `frozen`, its own are, unless it says otherwise."""
     for layer in block._flatten_layers() if frozen else ():  # Keras has no public way to a chain's layers.
         if getattr(layer, "frozen_batch_norm", False) is None:
             layer.frozen_batch_norm = True

@@ -22,6 +22,7 @@ from train.loop.trainer import MovingAverage, Trainer, exact_sums
 from train.loop.workdir import claim_workdir, write_text
 from train.loop.workers import Workers
 from train.network import build_network
+from train.parts import rates_of
 from train.scoring.evaluation import evaluate
 
 
@@ -180,6 +181,7 @@ def check_devices(config, num_videos, devices, workers=1):
 def build_model(config, data):
     """Returns the compiled `Trainer` for a run's data; it has to be called in the strategy's scope."""
     network = build_network(config, len(data.classes))
+    optim.freeze(network, config.freeze)
     model = Trainer(network.inputs, network.outputs, name=network.name)
     model.accumulation, model.clip_norm = config.accumulation, config.clip_norm
     if config.synchronized_batch_norm:
@@ -194,7 +196,7 @@ def build_model(config, data):
     loss, accuracy = getattr(keras.losses, f"{kind}Crossentropy"), getattr(keras.metrics, f"{kind}Accuracy")
     top_k = getattr(keras.metrics, f"{kind.replace('Categorical', 'TopKCategorical')}Accuracy")
     model.compile(
-        optim.SGD(schedule, momentum=config.momentum, l2=config.weight_decay),
+        optim.SGD(schedule, momentum=config.momentum, l2=config.weight_decay, rates=rates_of(config.rates)),
         loss=loss(from_logits=True),
         metrics=[accuracy("top1"), top_k(min(5, len(data.classes)), "top5")],
         jit_compile=False,  # XLA is slower on CPU, and fails under MirroredStrategy.
