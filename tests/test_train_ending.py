@@ -5,16 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_train_resume import (
-    EVERYTHING,
-    assert_same,
-    dying_in,
-    results_of,
-    rows_of,
-    run,  # noqa: F401 - a fixture
-    weights_of,
-    whole,  # noqa: F401 - a fixture
-)
+from test_train_resume import EVERYTHING, assert_same, dying_in, results_of, rows_of, runs_of, weights_of
 
 from train.config import Config
 from train.loop import fitting
@@ -23,6 +14,13 @@ from train.loop.ending import ended_by, kept_step
 from train.loop.state import RunState
 
 FIXED = {"ema": 0.9}
+
+
+@pytest.fixture
+def run(finished_run, tmp_path):
+    """Function (name, flags) -> the workdir of a run of a tiny network."""
+    with runs_of(finished_run.data, tmp_path) as run:
+        yield run
 
 
 @pytest.fixture
@@ -63,7 +61,7 @@ def test_what_ends_a_run_and_which_step_is_kept(changes, epoch, best, late, expe
     assert (ended_by(run), kept_step(run)) == expected
 
 
-def test_the_best_epoch_is_kept_also_by_a_run_that_dies_in_its_evaluation(run, validated, capsys):  # noqa: F811
+def test_the_best_epoch_is_kept_also_by_a_run_that_dies_in_its_evaluation(run, validated, capsys):
     scores, seen = validated
     scores += [0.1, 0.5, 0.5]
     flags = FIXED | {"epochs": 3, "keep_epoch": "best"}
@@ -79,7 +77,7 @@ def test_the_best_epoch_is_kept_also_by_a_run_that_dies_in_its_evaluation(run, v
 
 
 @pytest.mark.long
-def test_a_run_that_is_done_gives_another_epoch_too(run, validated):  # noqa: F811
+def test_a_run_that_is_done_gives_another_epoch_too(run, validated):
     scores, seen = validated
     scores += [0.5, 0.1]
     flags = FIXED | {"keep_epoch": "best"}
@@ -94,7 +92,7 @@ def test_a_run_that_is_done_gives_another_epoch_too(run, validated):  # noqa: F8
 
 
 @pytest.mark.long
-def test_training_ends_where_nothing_gets_better(run, validated, capsys):  # noqa: F811
+def test_training_ends_where_nothing_gets_better(run, validated, capsys):
     scores, _ = validated
     scores += [0.2, 0.4, 0.4, 0.3]
     flags = FIXED | {"epochs": 9, "patience_epochs": 2}
@@ -105,15 +103,13 @@ def test_training_ends_where_nothing_gets_better(run, validated, capsys):  # noq
     assert (results["epoch"], results["step"], results["ended_by"]) == (4, 12, "patience_epochs")
     assert [row["epoch"] for row in rows_of(workdir)] == ["1", "2", "3", "4"]
     said = capsys.readouterr().out
-    assert re.search(
-        "^training has ended: no better top-1 in 2 epochs; .* epoch 4$", capsys.readouterr().out, re.M
-    )
+    assert re.search("^training has ended: no better top-1 in 2 epochs; .* epoch 4$", said, re.M)
     run("run", **flags)
     assert "this run is done, no better top-1 in 2 epochs" in capsys.readouterr().out
 
 
 @pytest.mark.long
-def test_training_ends_in_time_and_goes_on_if_it_gets_more(run, whole, monkeypatch, capsys):  # noqa: F811
+def test_training_ends_in_time_and_goes_on_if_it_gets_more(run, monkeypatch, capsys):
     """A minute a step: the second epoch has three steps, and one of them is done in time."""
     monkeypatch.setattr(RunState, "seconds", property(lambda run: 60.0 * run.step))
     flags = EVERYTHING | {"max_minutes": 4.0}
@@ -129,4 +125,4 @@ def test_training_ends_in_time_and_goes_on_if_it_gets_more(run, whole, monkeypat
     assert results_of(workdir)["step"] == 3
     run("run", **flags)
     assert_weights(workdir, in_time)
-    assert_same(whole, run("run", **flags | {"max_minutes": 0.0}))
+    assert_same(run("whole", **EVERYTHING), run("run", **flags | {"max_minutes": 0.0}))
