@@ -22,7 +22,7 @@ from keras_nonlocal.bilinear import (
 )
 from keras_nonlocal.positions import check_map, check_multiples, shape_of
 from keras_nonlocal.precision import at_least_float32
-from keras_nonlocal.projection import projection
+from keras_nonlocal.projection import FROZEN, batch_norm, projection
 
 TRANSFORMS = ("block_based", "full_resolution", "downsampling")
 NORMALIZATIONS = ("sigmoid", "softmax")
@@ -63,6 +63,8 @@ class BilinearAttentionTransform(keras.layers.Layer):
         dropout: rate in [0, 1) at which whole channels of the branch are dropped in training.
         kernel_initializer: of all convolutions; None means He normal over the fan-out. Biases
             start at 0.
+        frozen_batch_norm: True keeps BN to its running statistics, and does not train it. None leaves that
+            to `VideoResNet`.
 
     Call:
         training: True makes BN use the statistics of the batch and turns the dropout on.
@@ -109,6 +111,7 @@ class BilinearAttentionTransform(keras.layers.Layer):
         channels=None,
         dropout=0.2,
         kernel_initializer=None,
+        frozen_batch_norm=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -118,6 +121,7 @@ class BilinearAttentionTransform(keras.layers.Layer):
         check_count(self, "size", size)
         check_count(self, "temporal_size", temporal_size)
         check_choice(self, "normalization", normalization, NORMALIZATIONS)
+        check_choice(self, "frozen_batch_norm", frozen_batch_norm, FROZEN)
         check_bottleneck(self, channels)
         _check_matrix_size(self, matrix_size, transform, size)
         _check_dropout(self, dropout)
@@ -130,6 +134,7 @@ class BilinearAttentionTransform(keras.layers.Layer):
         self.normalization = normalization
         self.channels = channels
         self.dropout = dropout
+        self.frozen_batch_norm = frozen_batch_norm
         self.kernel_initializer = keras.initializers.get(
             kernel_initializer or keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
         )
@@ -184,9 +189,7 @@ class BilinearAttentionTransform(keras.layers.Layer):
     def _convolution(self, name, width, input_shape, norm_name=None):
         """Returns a built 1x1x1 convolution and its batch norm."""
         convolution = projection(self, width, name)
-        norm = keras.layers.BatchNormalization(
-            momentum=0.9, epsilon=1e-5, dtype=self.dtype_policy, name=norm_name or f"{name}_norm"
-        )
+        norm = batch_norm(self, norm_name or f"{name}_norm")
         convolution.build(input_shape)
         norm.build((*input_shape[:-1], width))
         return convolution, norm
@@ -271,6 +274,7 @@ class BilinearAttentionTransform(keras.layers.Layer):
             "normalization": self.normalization,
             "channels": self.channels,
             "dropout": self.dropout,
+            "frozen_batch_norm": self.frozen_batch_norm,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 

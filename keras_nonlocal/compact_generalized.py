@@ -14,7 +14,7 @@ from keras_nonlocal.arguments import (
 )
 from keras_nonlocal.positions import check_map
 from keras_nonlocal.precision import at_least_float32
-from keras_nonlocal.projection import projection
+from keras_nonlocal.projection import FROZEN, closing_norm, projection
 
 PAIRWISE = ("dot_product", "gaussian_rbf", "embedded_gaussian")
 NORMS = ("batch", "group", None)
@@ -54,6 +54,8 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         use_bias: True gives theta, phi, g and W_z a bias, starting at 0.
         kernel_initializer: of theta, phi, g and W_z; None means a normal distribution of
             deviation 0.01.
+        frozen_batch_norm: True keeps BN to its running statistics, and does not train it: gamma then starts
+            at 1, and W_z at 0. None leaves that to `VideoResNet`.
 
     Call:
         training: True makes BN use the statistics of the batch.
@@ -97,6 +99,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         norm="batch",
         use_bias=False,
         kernel_initializer=None,
+        frozen_batch_norm=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -106,6 +109,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         _check_gamma(self, gamma)
         check_bottleneck(self, channels)
         check_choice(self, "norm", norm, NORMS)
+        check_choice(self, "frozen_batch_norm", frozen_batch_norm, FROZEN)
         self.groups = groups
         self.pairwise = pairwise
         self.order = order
@@ -115,6 +119,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         self.grouped_out = grouped_out
         self.norm_kind = norm
         self.use_bias = use_bias
+        self.frozen_batch_norm = frozen_batch_norm
         self.kernel_initializer = keras.initializers.get(
             kernel_initializer or keras.initializers.RandomNormal(stddev=0.01)
         )
@@ -130,11 +135,12 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         self.theta = projection(self, width, "theta", self.use_bias)
         self.phi = projection(self, width, "phi", self.use_bias)
         self.g = projection(self, width, "g", self.use_bias)
+        frozen = self.norm_kind == "batch" and self.frozen_batch_norm
         self.out = _GroupedProjection(
             channels,
             self.groups if self.grouped_out else 1,
             self.use_bias,
-            self.kernel_initializer if self.norm_kind else "zeros",
+            "zeros" if frozen or not self.norm_kind else self.kernel_initializer,
             dtype=self.dtype_policy,
             name="out",
         )
@@ -147,11 +153,10 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
 
     def _closing_norm(self):
         # autocast would cast W_z y, which leaves float16's range, before it is normalised.
-        options = {"epsilon": 1e-5, "gamma_initializer": "zeros", "autocast": False}
-        options |= {"dtype": self.dtype_policy, "name": "norm"}
         if self.norm_kind == "group":
-            return _GroupNorm(self.groups, **options)
-        return keras.layers.BatchNormalization(momentum=0.9, **options) if self.norm_kind else None
+            options = {"epsilon": 1e-5, "gamma_initializer": "zeros", "dtype": self.dtype_policy}
+            return _GroupNorm(self.groups, autocast=False, name="norm", **options)
+        return closing_norm(self, autocast=False) if self.norm_kind else None
 
     def call(self, x, training=None):
         """Adds to each entry what its group gathers from all channels and positions."""
@@ -208,6 +213,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
             "grouped_out": self.grouped_out,
             "norm": self.norm_kind,
             "use_bias": self.use_bias,
+            "frozen_batch_norm": self.frozen_batch_norm,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 

@@ -19,6 +19,7 @@ _HEAD = ("pool", "dropout", "fc")
 # Arguments that change how a layer is trained or begins, and what the network is given, but not its answer.
 _FREE = {
     *("name", "trainable", "dtype", "seed", "rate", "dropout", "momentum", "synchronized", "batch_shape"),
+    "frozen_batch_norm",
     *("module", "registered_name", "build_config", "shared_object_id", "renorm_momentum", "inbound_nodes"),
 }
 _FREE_ENDINGS = ("_initializer", "_regularizer", "_constraint")

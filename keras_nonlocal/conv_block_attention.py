@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
-from keras_nonlocal.arguments import check_count
+from keras_nonlocal.arguments import check_choice, check_count
 from keras_nonlocal.positions import check_kernel, check_map, window_of
 from keras_nonlocal.precision import at_least_float32
-from keras_nonlocal.projection import projection
+from keras_nonlocal.projection import FROZEN, batch_norm, projection
 
 CONVOLUTIONS = {3: keras.layers.Conv1D, 4: keras.layers.Conv2D, 5: keras.layers.Conv3D}
 
@@ -31,6 +31,8 @@ class ConvBlockAttention(keras.layers.Layer):
         kernel_size: of f, (kt, kh, kw) in frames and pixels, or one int for all; odd. Images use
             the last two entries, sequences the last one.
         kernel_initializer: of W_0, W_1 and f; the biases of W_0 and W_1 start at 0.
+        frozen_batch_norm: True keeps BN to its running statistics, and does not train it. None leaves that
+            to `VideoResNet`.
 
     Call:
         training: True makes BN use the statistics of the batch.
@@ -58,10 +60,14 @@ class ConvBlockAttention(keras.layers.Layer):
         34000
     """
 
-    def __init__(self, ratio=16, kernel_size=7, kernel_initializer="he_normal", **kwargs):
+    def __init__(
+        self, ratio=16, kernel_size=7, kernel_initializer="he_normal", frozen_batch_norm=None, **kwargs
+    ):
         super().__init__(**kwargs)
         check_count(self, "ratio", ratio)
+        check_choice(self, "frozen_batch_norm", frozen_batch_norm, FROZEN)
         self.ratio = ratio
+        self.frozen_batch_norm = frozen_batch_norm
         self.kernel_size = check_kernel(kernel_size, self.name)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
@@ -84,9 +90,7 @@ class ConvBlockAttention(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="conv",
         )
-        self.norm = keras.layers.BatchNormalization(
-            momentum=0.99, epsilon=1e-5, dtype=self.dtype_policy, name="norm"
-        )
+        self.norm = batch_norm(self, momentum=0.99)
         self.reduce.build((None, *ones, channels))
         self.expand.build((None, *ones, width))
         self.conv.build((*input_shape[:-1], 2))
@@ -119,5 +123,6 @@ class ConvBlockAttention(keras.layers.Layer):
             **super().get_config(),
             "ratio": self.ratio,
             "kernel_size": self.kernel_size,
+            "frozen_batch_norm": self.frozen_batch_norm,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }

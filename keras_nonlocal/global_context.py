@@ -6,7 +6,7 @@ from keras import ops
 from keras_nonlocal.arguments import check_choice, check_count
 from keras_nonlocal.positions import check_map, flatten_positions
 from keras_nonlocal.precision import at_least_float32
-from keras_nonlocal.projection import projection
+from keras_nonlocal.projection import FROZEN, batch_norm, projection
 
 NORMS = ("layer", "batch")
 
@@ -30,6 +30,8 @@ class GlobalContext(keras.layers.Layer):
         norm: "layer" for LN, "batch" for batch normalisation in its place.
         kernel_initializer: of W_k and W_v1. W_v2 starts at 0, so the block starts as an identity; all
             biases start at 0. That of W_k moves all logits alike and is there for released weights.
+        frozen_batch_norm: True keeps BN to its running statistics, and does not train it. None leaves that
+            to `VideoResNet`.
 
     Call:
         training: True makes norm="batch" use the statistics of the batch. They are taken over the
@@ -57,12 +59,16 @@ class GlobalContext(keras.layers.Layer):
         33889
     """
 
-    def __init__(self, ratio=16, norm="layer", kernel_initializer="he_normal", **kwargs):
+    def __init__(
+        self, ratio=16, norm="layer", kernel_initializer="he_normal", frozen_batch_norm=None, **kwargs
+    ):
         super().__init__(**kwargs)
         check_count(self, "ratio", ratio)
         check_choice(self, "norm", norm, NORMS)
+        check_choice(self, "frozen_batch_norm", frozen_batch_norm, FROZEN)
         self.ratio = ratio
         self.norm_kind = norm
+        self.frozen_batch_norm = frozen_batch_norm
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, input_shape):
@@ -81,9 +87,7 @@ class GlobalContext(keras.layers.Layer):
         if self.norm_kind == "layer":
             self.norm = keras.layers.LayerNormalization(epsilon=1e-5, dtype=self.dtype_policy, name="norm")
         else:
-            self.norm = keras.layers.BatchNormalization(
-                momentum=0.99, epsilon=1e-5, dtype=self.dtype_policy, name="norm"
-            )
+            self.norm = batch_norm(self, momentum=0.99)
         self.expand = projection(self, channels, "expand", zero=True)
         for child in (self.mask, self.reduce):
             child.build((None, 1, channels))
@@ -119,5 +123,6 @@ class GlobalContext(keras.layers.Layer):
             **super().get_config(),
             "ratio": self.ratio,
             "norm": self.norm_kind,
+            "frozen_batch_norm": self.frozen_batch_norm,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }

@@ -14,7 +14,7 @@ from keras_nonlocal.positions import (
     max_pool,
     restore_reach,
 )
-from keras_nonlocal.projection import closing_norm, projection
+from keras_nonlocal.projection import FROZEN, closing_norm, projection
 
 PAIRWISE = ("embedded_gaussian", "gaussian", "dot_product", "concatenation")
 POOL_ORDERS = ("after", "before")
@@ -51,6 +51,8 @@ class NonLocal(keras.layers.Layer):
             once and then applies phi and g.
         scaled: True multiplies the logits of both Gaussians by d^-1/2.
         batch_norm: False leaves BN out and starts W_z at 0, for training with frozen batch norms.
+        frozen_batch_norm: True keeps BN to its running statistics, and does not train it: gamma then starts
+            at 1, and W_z at 0. None leaves that to `VideoResNet`.
         kernel_initializer: of theta, phi, g, w_f and W_z; their biases start at 0.
 
     Call:
@@ -95,6 +97,7 @@ class NonLocal(keras.layers.Layer):
         pool_order="after",
         scaled=False,
         batch_norm=True,
+        frozen_batch_norm=None,
         kernel_initializer="he_normal",
         **kwargs,
     ):
@@ -102,6 +105,7 @@ class NonLocal(keras.layers.Layer):
         check_choice(self, "pairwise", pairwise, PAIRWISE)
         check_choice(self, "reach", reach, tuple(RANKS))
         check_choice(self, "pool_order", pool_order, POOL_ORDERS)
+        check_choice(self, "frozen_batch_norm", frozen_batch_norm, FROZEN)
         check_bottleneck(self, channels)
         self.pairwise = pairwise
         self.reach = reach
@@ -111,6 +115,7 @@ class NonLocal(keras.layers.Layer):
         self.pool_order = pool_order
         self.scaled = scaled
         self.batch_norm = batch_norm
+        self.frozen_batch_norm = frozen_batch_norm
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self._check_combination()
 
@@ -154,7 +159,7 @@ class NonLocal(keras.layers.Layer):
         if self.pairwise == "concatenation":
             initializer = keras.initializers.get(keras.initializers.serialize(self.kernel_initializer))
             self.w_f = self.add_weight(shape=(2 * width, 1), initializer=initializer, name="w_f")
-        self.out = projection(self, channels, "out", zero=not self.batch_norm)
+        self.out = projection(self, channels, "out", zero=self.frozen_batch_norm or not self.batch_norm)
         self.out.build((*input_shape[:-1], width))
         self.norm = closing_norm(self) if self.batch_norm else None
         if self.batch_norm:
@@ -215,6 +220,7 @@ class NonLocal(keras.layers.Layer):
             "pool_order": self.pool_order,
             "scaled": self.scaled,
             "batch_norm": self.batch_norm,
+            "frozen_batch_norm": self.frozen_batch_norm,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 

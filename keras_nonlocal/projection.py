@@ -5,6 +5,9 @@ A 1x1x1 convolution is a Dense layer on the last axis, at every rank.
 
 import keras
 
+# What the argument `frozen_batch_norm` of a block may be.
+FROZEN = (None, False, True)
+
 
 def projection(layer, width, name, use_bias=True, zero=False):
     """Returns a child of `layer` that maps each position to `width` channels; `zero` starts them at 0.
@@ -22,8 +25,21 @@ def projection(layer, width, name, use_bias=True, zero=False):
     )
 
 
-def closing_norm(layer):
-    """Returns the batch norm at the end of the residual branch of `layer`: gamma and beta start at 0."""
+def batch_norm(layer, name="norm", momentum=0.9, **options):
+    """Returns a batch norm for `layer`; where that has `frozen_batch_norm`, it does not train."""
     return keras.layers.BatchNormalization(
-        momentum=0.9, epsilon=1e-5, gamma_initializer="zeros", dtype=layer.dtype_policy, name="norm"
+        momentum=momentum,
+        epsilon=1e-5,
+        trainable=not layer.frozen_batch_norm,
+        dtype=layer.dtype_policy,
+        name=name,
+        **options,
     )
+
+
+def closing_norm(layer, **options):
+    """Returns the batch norm at the end of the residual branch of `layer`: gamma and beta start at 0.
+
+    A frozen gamma starts at 1, as the branch could not be trained behind a 0; then W_z has to start at 0.
+    """
+    return batch_norm(layer, gamma_initializer="ones" if layer.frozen_batch_norm else "zeros", **options)

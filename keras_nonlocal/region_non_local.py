@@ -21,7 +21,7 @@ from keras_nonlocal.positions import (
     window_of,
 )
 from keras_nonlocal.precision import at_least_float32
-from keras_nonlocal.projection import closing_norm, projection
+from keras_nonlocal.projection import FROZEN, closing_norm, projection
 
 PAIRWISE = ("gaussian", "dot_product", "cosine")
 REGIONS = {  # F_theta has stride 1 and keeps the sides; an average counts only positions inside the map
@@ -59,6 +59,8 @@ class RegionNonLocal(keras.layers.Layer):
         subsample: max-pool window (t, h, w) for keys and values, stride = window, applied
             after F_theta; None keeps every position.
         batch_norm: False leaves BN out and starts W_z at 0, for training with frozen batch norms.
+        frozen_batch_norm: True keeps BN to its running statistics, and does not train it: gamma then starts
+            at 1, and W_z at 0. None leaves that to `VideoResNet`.
         kernel_initializer: of W_g and W_z; their biases start at 0.
         region_initializer: of F_theta; None means the authors' code, see Differs.
 
@@ -106,12 +108,14 @@ class RegionNonLocal(keras.layers.Layer):
         batch_norm=True,
         kernel_initializer="he_normal",
         region_initializer=None,
+        frozen_batch_norm=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.kernel_size = check_kernel(kernel_size, self.name)
         check_choice(self, "pairwise", pairwise, PAIRWISE)
         check_choice(self, "region", region, tuple(REGIONS))
+        check_choice(self, "frozen_batch_norm", frozen_batch_norm, FROZEN)
         if relu and pairwise != "dot_product":
             raise ValueError(
                 f"{self.name}: Expected `relu` only with 'dot_product': the others have no negative weights. "
@@ -130,6 +134,7 @@ class RegionNonLocal(keras.layers.Layer):
         self.channels = channels
         self.subsample = None if subsample is None else check_window("subsample", subsample, self.name)
         self.batch_norm = batch_norm
+        self.frozen_batch_norm = frozen_batch_norm
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.region_initializer = keras.initializers.get(region_initializer)
 
@@ -154,7 +159,7 @@ class RegionNonLocal(keras.layers.Layer):
                 self.kernel_size, kernel_initializer=initializer, dtype=self.dtype_policy, name="region"
             )
             self.f_theta.build(inner_shape)
-        self.out = projection(self, channels, "out", zero=not self.batch_norm)
+        self.out = projection(self, channels, "out", zero=self.frozen_batch_norm or not self.batch_norm)
         self.out.build(inner_shape)
         self.norm = closing_norm(self) if self.batch_norm else None
         if self.batch_norm:
@@ -206,6 +211,7 @@ class RegionNonLocal(keras.layers.Layer):
             "channels": self.channels,
             "subsample": self.subsample,
             "batch_norm": self.batch_norm,
+            "frozen_batch_norm": self.frozen_batch_norm,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "region_initializer": keras.initializers.serialize(self.region_initializer),
         }

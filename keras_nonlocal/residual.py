@@ -87,6 +87,17 @@ def norm(x, name, frozen):
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, trainable=not frozen, name=name)(x)
 
 
+def with_norms(block, frozen):
+    """Returns a block; if the network's batch norms are `frozen`, its own are, unless it says otherwise."""
+    for layer in block._flatten_layers() if frozen else ():  # Keras has no public way to a chain's layers.
+        if getattr(layer, "frozen_batch_norm", False) is None:
+            layer.frozen_batch_norm = True
+            for norm in layer._flatten_layers():  # There are some already if the layer was built before.
+                if isinstance(norm, layers.BatchNormalization):
+                    norm.trainable = False
+    return block
+
+
 def head(x, num_classes, dropout, activation, initializer):
     """Applies average pooling, dropout and the classifier: [B, ..., D] -> [B, num_classes].
 

@@ -10,7 +10,7 @@ import keras
 from keras import layers
 
 from keras_nonlocal.architecture import DEPTHS, IMAGES, STAGE_NAMES, residual_branch
-from keras_nonlocal.residual import head, pool, residual_block, stem
+from keras_nonlocal.residual import head, pool, residual_block, stem, with_norms
 from keras_nonlocal.resnet_arguments import (
     block_makers,
     check_branches,
@@ -79,8 +79,8 @@ def VideoResNet(
             32 and 4 give ResNeXt 32x4d (Xie et al., CVPR 2017).
         squeeze_excite_ratio: None, or the reduction of a SqueezeExcite at the end of each residual
             branch, frame by frame: 16 gives SE-ResNet (Hu et al., CVPR 2018).
-        frozen_batch_norm: Whether the network's batch norms keep to their running statistics, for small
-            batches and 128-frame clips; blocks have an argument of their own, batch_norm=False.
+        frozen_batch_norm: Whether batch norms keep to their running statistics, and do not train, for small
+            batches and 128-frame clips; those of blocks too, but for blocks with frozen_batch_norm=False.
         include_top: Whether dropout and classifier stand on the pooled features.
         weights: None, or a `.weights.h5` or `.keras` file, or the directory of a run or of a preset.
             Its layers and variables must be this network's by name and shape, with none left over. A
@@ -136,7 +136,7 @@ def VideoResNet(
             divisor, place = shift_divisor if shifts else None, f"{stage}_{index}"
             x = residual_block(x, branch, divisor, squeeze_excite_ratio, frozen_batch_norm, name=place)
             if index in makers.get(stage, ()):
-                x = makers[stage][index](name=f"{place}_block")(x)
+                x = with_norms(makers[stage][index](name=f"{place}_block"), frozen_batch_norm)(x)
         if stage == "res2" and topology.pool2_frames > 1:
             x = layers.MaxPooling3D((topology.pool2_frames, 1, 1), name="res2_pool")(x)
     if include_top:

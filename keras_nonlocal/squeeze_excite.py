@@ -6,7 +6,7 @@ from keras import ops
 from keras_nonlocal.arguments import check_choice, check_count
 from keras_nonlocal.positions import check_map
 from keras_nonlocal.precision import at_least_float32
-from keras_nonlocal.projection import projection
+from keras_nonlocal.projection import FROZEN, batch_norm, projection
 
 MODES = ("add", "multiply")
 
@@ -33,6 +33,8 @@ class SqueezeExcite(keras.layers.Layer):
         mode: "add" or "multiply", as above.
         kernel_initializer: of W_1, and of W_2 where mode="multiply"; where mode="add", W_2 starts
             at 0, so the layer starts as an identity. Both have biases, which start at 0.
+        frozen_batch_norm: True keeps BN to its running statistics, and does not train it. None leaves that
+            to `VideoResNet`.
 
     Call:
         training: True makes BN use the statistics of the batch. They are taken over the B means
@@ -60,12 +62,16 @@ class SqueezeExcite(keras.layers.Layer):
         33376
     """
 
-    def __init__(self, ratio=16, mode="add", kernel_initializer="he_normal", **kwargs):
+    def __init__(
+        self, ratio=16, mode="add", kernel_initializer="he_normal", frozen_batch_norm=None, **kwargs
+    ):
         super().__init__(**kwargs)
         check_count(self, "ratio", ratio)
         check_choice(self, "mode", mode, MODES)
+        check_choice(self, "frozen_batch_norm", frozen_batch_norm, FROZEN)
         self.ratio = ratio
         self.mode = mode
+        self.frozen_batch_norm = frozen_batch_norm
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, input_shape):
@@ -77,9 +83,7 @@ class SqueezeExcite(keras.layers.Layer):
         self.reduce = projection(self, width, "reduce")
         self.norm = None
         if self.mode == "add":
-            self.norm = keras.layers.BatchNormalization(
-                momentum=0.9, epsilon=1e-5, dtype=self.dtype_policy, name="norm"
-            )
+            self.norm = batch_norm(self)
             self.norm.build((None, *ones, width))
         self.expand = projection(self, channels, "expand", zero=self.mode == "add")
         self.reduce.build((None, *ones, channels))
@@ -105,5 +109,6 @@ class SqueezeExcite(keras.layers.Layer):
             **super().get_config(),
             "ratio": self.ratio,
             "mode": self.mode,
+            "frozen_batch_norm": self.frozen_batch_norm,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }

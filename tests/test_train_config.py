@@ -66,9 +66,14 @@ OTHER = Config(
     checkpoint_minutes=1.5,
     checkpoint_steps=5,
     keep_checkpoints=3,
+    keep_epoch="best",
+    patience_epochs=2,
+    max_minutes=90.5,
     epochs=7,
     learning_rate=0.3,
     warmup_epochs=0.5,
+    rates=("res3=2.5", "fc=10"),
+    freeze=("stem", "res2"),
     momentum=0.8,
     weight_decay=0.0,
     clip_norm=1.5,
@@ -201,6 +206,18 @@ def refused_with_a_remedy(values, name):
         ("warmup_epochs", {"epochs": 3}),
         ("warmup_epochs", {"epochs": 3, "warmup_epochs": 3.0}),
         ("warmup_epochs", {"epochs": 3, "warmup_epochs": -1.0}),
+        ("freeze", {"freeze": ("stem", "res6")}),
+        ("freeze", {"freeze": ("fc", "fc")}),
+        ("freeze", {"freeze": ("blocks",), "blocks": ()}),
+        ("freeze", {"freeze": ("stem", "res2", "res3", "res4", "res5", "blocks", "fc")}),
+        ("freeze", {"freeze": ("stem", "res2", "res3", "res4", "res5", "fc"), "blocks": ()}),
+        ("rates", {"rates": ("stem=0.1", "block=2")}),
+        ("rates", {"rates": ("fc=10", "fc=5")}),
+        ("rates", {"rates": ("fc=0",)}),
+        ("rates", {"rates": ("fc=inf",)}),
+        ("rates", {"rates": ("fc",)}),
+        ("rates", {"rates": ("blocks=2",), "blocks": ()}),
+        ("rates", {"rates": ("stem=0.1", "fc=10"), "freeze": ("stem",)}),
     ],
 )
 def test_values_that_do_not_go_together_are_refused_with_a_value_that_does(name, values):
@@ -219,6 +236,12 @@ def test_the_words_of_a_refusal():
     assert refused_with_a_remedy({"epochs": 3}, "warmup_epochs") == (
         "Expected --warmup_epochs to be less than --epochs=3. Received 5.0. Try: --warmup_epochs=0.3"
     )
+
+
+def test_a_misspelt_part_is_named_with_the_nearest():
+    assert "Try: --freeze=stem,res3" in refused_with_a_remedy({"freeze": ("stam", "res3")}, "freeze")
+    text = refused_with_a_remedy({"rates": ("Block=2", "fc=10", "stem=x")}, "rates")
+    assert "Try: --rates=blocks=2,fc=10,stem=0.1" in text
 
 
 def test_every_default_may_be_what_it_is():

@@ -57,6 +57,8 @@ batch_size              64                        at least 1
 epochs                  50                        at least 1
 learning_rate           0.01                      above 0
 warmup_epochs           5.0                       at least 0
+rates                   ()
+freeze                  ()
 momentum                0.9                       in [0, 1)
 weight_decay            0.0001                    at least 0
 clip_norm               20.0                      above 0
@@ -68,6 +70,9 @@ seed                    0                         in [0, 2147483647]
 checkpoint_minutes      15.0                      at least 0
 checkpoint_steps        0                         at least 0
 keep_checkpoints        2                         at least 1
+keep_epoch              'last'                    one of last, best
+patience_epochs         0                         at least 0
+max_minutes             0.0                       at least 0
 test_clips              10                        at least 1
 test_crops              3                         one of 1, 3
 test_size               256                       at least 1

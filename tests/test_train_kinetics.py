@@ -30,6 +30,7 @@ def test_run_writes_what_it_promises(finished_run):
         "run.lock",
         "checkpoints",
         "tensorboard",
+        "curves.csv",
         "bad_videos_train.csv",
         "bad_videos_val.csv",
         "model.keras",

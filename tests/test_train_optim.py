@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from keras_nonlocal import NonLocal
 from train.loop import optim
+from train.origin import NetworkError
 
 
 def quadratic_model(seed):
@@ -44,11 +46,69 @@ def test_clipping_comes_before_the_decay():
 
 
 def test_optimizer_round_trip():
-    optimizer = optim.SGD(0.1, momentum=0.9, l2=0.05, global_clipnorm=20.0)
+    optimizer = optim.SGD(0.1, momentum=0.9, l2=0.05, rates={"fc": 5.0}, global_clipnorm=20.0)
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert isinstance(again, optim.SGD)
     assert again.get_config() == optimizer.get_config()
-    assert optim.SGD(0.1).l2 == 0
+    assert (optim.SGD(0.1).l2, optim.SGD(0.1).rates) == (0, {})
+
+
+def network_of_parts():
+    """A network with layers of several parts, of one step each."""
+    inputs = keras.Input((2, 2, 2, 3))
+    x = keras.layers.Dense(4, name="stem_conv")(inputs)
+    x = keras.layers.BatchNormalization(name="stem_norm")(x)
+    x = NonLocal(name="res2_0_block")(x)
+    x = keras.layers.Dense(4, name="res3_0_conv1")(x)
+    return keras.Model(inputs, keras.layers.Dense(2, name="fc")(keras.layers.GlobalAveragePooling3D()(x)))
+
+
+def test_a_part_has_its_own_rate_in_every_step():
+    """The rate falls meanwhile, so the velocity has to hold the multiplier as it holds the rate."""
+    model, generator = network_of_parts(), np.random.default_rng(4)
+    schedule = optim.cosine_with_warmup(0.1, steps_per_epoch=4, epochs=2, warmup_epochs=0.5)
+    optimizer = optim.SGD(schedule, momentum=0.9, l2=0.05, rates={"stem": 0.1, "blocks": 3.0, "fc": 10.0})
+    variables = model.trainable_variables
+    weights = {v.path: np.asarray(v, "float64") for v in variables}
+    velocities = {path: np.zeros_like(w) for path, w in weights.items()}
+    multipliers = {"stem_conv": 0.1, "stem_norm": 0.1, "res2_0_block": 3.0, "res3_0_conv1": 1.0, "fc": 10.0}
+    for step in range(6):
+        gradients = [generator.normal(size=v.shape).astype("float32") for v in variables]
+        optimizer.apply(gradients, variables)
+        for path, gradient in zip(weights, gradients, strict=True):
+            rate = multipliers[path.split("/")[0]] * float(schedule(step))
+            decay = 0.05 * weights[path] if path.endswith("kernel") else 0.0
+            velocities[path] = 0.9 * velocities[path] - rate * (gradient + decay)
+            weights[path] = weights[path] + velocities[path]
+    for variable in variables:
+        np.testing.assert_allclose(variable, weights[variable.path], rtol=1e-4, atol=1e-6)
+    assert {path.split("/")[0] for path in weights} == set(multipliers)
+
+
+def test_frozen_parts_keep_weights_and_statistics():
+    model = network_of_parts()
+    optim.freeze(model, ("stem", "blocks"))
+    assert {v.path.split("/")[0] for v in model.trainable_variables} == {"res3_0_conv1", "fc"}
+    model.compile(optim.SGD(0.1, l2=0.1), loss="mse", jit_compile=False)
+    before = {v.path: v.numpy() for v in model.weights}
+    clips = np.random.default_rng(5).normal(size=(8, 2, 2, 2, 3))
+    model.fit(clips, np.ones((8, 2)), epochs=2, verbose=0)
+    moved = {v.path.split("/")[0] for v in model.weights if (v.numpy() != before[v.path]).any()}
+    assert moved == {"res3_0_conv1", "fc"}
+    assert {path.rpartition("/")[2] for path in before} >= {"moving_mean", "moving_variance", "gamma"}
+
+
+def test_a_block_that_could_not_learn_is_refused():
+    inputs = keras.Input((2, 2, 2, 4))
+    block = NonLocal(name="res2_0_block", frozen_batch_norm=True)
+    model = keras.Model(inputs, block(inputs))
+    optim.freeze(model, ())
+    block.norm.gamma.assign([0.0] * 4)  # As weights have it of a new block whose norm trains.
+    optim.freeze(model, ("blocks",))
+    model.trainable = True
+    block.norm.trainable = False
+    with pytest.raises(NetworkError, match=r"the frozen batch norms of res2_0_block .*gamma of 0.*Try: --bl"):
+        optim.freeze(model, ())
 
 
 @pytest.mark.parametrize("warmup_epochs", [0, 0.5, 2])

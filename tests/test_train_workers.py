@@ -99,6 +99,16 @@ def test_a_signal_to_one_worker_ends_both_with_a_checkpoint(finished_run, tmp_pa
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("clocks, ended_by", [((3600, 1), "max_minutes"), ((1, 3600), "epochs")])
+def test_the_clock_of_the_chief_ends_the_training_of_both(clocks, ended_by, finished_run, tmp_path):
+    flags = {"max_minutes": 5.0, "keep_epoch": "best", "clock": clocks[0]}
+    for status, _, errors in both(finished_run.data, tmp_path, "run", {"clock": clocks[1]}, **flags):
+        assert status == 0, errors[-3000:]
+    results = results_of(tmp_path / "run")
+    assert results["ended_by"] == ended_by and (results["step"] == 1) == (ended_by == "max_minutes")
+
+
+@pytest.mark.long
 def test_an_error_of_one_worker_is_told_by_both(finished_run, tmp_path):
     (chief, _, of_chief), (other, _, of_other) = both(finished_run.data, tmp_path, "run", {"ema": 0.0})
     assert (chief, other) == (1, 1)

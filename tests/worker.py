@@ -3,7 +3,8 @@
 python tests/worker.py NUMBER PORT DATA DIRECTORY NAME FLAGS
 
 FLAGS is JSON: changes of the configuration, and under "dies_in" or "signal_in" the place where this worker
-gets a SIGKILL or a SIGTERM, a list of class, method and the number of the call.
+gets a SIGKILL or a SIGTERM, a list of class, method and the number of the call; under "clock", what its clock
+says that training took, in seconds.
 """
 
 import json
@@ -24,6 +25,7 @@ def main(number, port, data, directory, name, flags):
     from test_train_resume import runs_of
 
     from train.loop import fitting
+    from train.loop.state import RunState
     from train.loop.stopping import Stopped
 
     changes = json.loads(flags)
@@ -31,6 +33,8 @@ def main(number, port, data, directory, name, flags):
         if name_of in changes:
             of, method, call = changes.pop(name_of)
             signal_in(getattr(fitting, of), method, call, number_of)
+    if clock := changes.pop("clock", None):
+        RunState.seconds = property(lambda run: clock)
     with runs_of(Path(data), Path(directory)) as run:
         try:
             run(name, strategy, **changes)

@@ -22,6 +22,7 @@ from train.fields import (
     one_of,
     within,
 )
+from train.parts import RELATIONS as OF_PARTS
 
 _data, _network, _clips, _augment, _optimise, _keep, _evaluate = (
     functools.partial(field_of, heading)
@@ -179,6 +180,12 @@ class Config:
         "tenth of --epochs at most",
         at_least(0),
     )
+    rates: tuple[str, ...] = _optimise(
+        (), "multipliers of the rate for parts of the network, as in stem=0.1,fc=10; parts as in --freeze"
+    )
+    freeze: tuple[str, ...] = _optimise(
+        (), "parts that do not train, norms included: some of stem, res2 to res5, blocks and fc"
+    )
     momentum: float = _optimise(0.9, "momentum of SGD", from_to_below(0, 1))
     weight_decay: float = _optimise(
         1e-4, "what is added to the gradients, times the weights, but for biases and norms", at_least(0)
@@ -206,6 +213,19 @@ class Config:
     checkpoint_minutes: float = _keep(15.0, "minutes between checkpoints, 0 for none in between", at_least(0))
     checkpoint_steps: int = _keep(0, "steps between checkpoints, 0 to go by minutes alone", at_least(0))
     keep_checkpoints: int = _keep(2, "how many of the newest are kept, beside the best", at_least(1))
+    keep_epoch: str = _keep(
+        "last",
+        "epoch whose weights are evaluated in the end and saved: last, or best in the validations' top-1",
+        one_of("last", "best"),
+    )
+    patience_epochs: int = _keep(
+        0,
+        "epochs without a better top-1 in the validation after which training ends, 0 for no end",
+        at_least(0),
+    )
+    max_minutes: float = _keep(
+        0.0, "minutes of training after which it ends, over all parts of the run, 0 for no end", at_least(0)
+    )
 
     test_clips: int = _evaluate(10, "clips along time per video", at_least(1))
     test_crops: int = _evaluate(3, "crops per clip: the centre, or three along the long side", one_of(1, 3))
@@ -272,4 +292,5 @@ _RELATIONS = (
         "less than --epochs={0.epochs}",
         lambda c: c.epochs / 10,
     ),
+    *OF_PARTS,
 )

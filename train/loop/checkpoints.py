@@ -97,8 +97,27 @@ class Checkpoints:
             CheckpointError: There are checkpoints, but not one of them is whole, or they are of another
                 network.
         """
+        return self._restore(self._directory, self._best)
+
+    def restore_best(self, step):
+        """Gives the variables the values of the best checkpoint.
+
+        Raises:
+            CheckpointError: It is damaged, or gone, or not that of this step.
+        """
+        try:
+            rest = self._restore(self._best)
+        except CheckpointError as error:
+            rest = {"step": f"a damaged one: {error}"}
+        if rest is None or rest["step"] != step:
+            raise CheckpointError(
+                f"Expected the checkpoint of the best epoch, which ended at step {step}, in {self._best}. "
+                f"Received {'none' if rest is None else rest['step']}. Try: --keep_epoch=last"
+            )
+
+    def _restore(self, *directories):
         damaged = []
-        for directory in (self._directory, self._best):
+        for directory in directories:
             _remove_parts(directory)
             for path in _paths(directory):
                 try:

@@ -3,14 +3,15 @@
 import dataclasses
 import gc
 import logging
-import os
 
 import keras
 import numpy as np
 
 from train.loop.checkpoints import CheckpointError
+from train.loop.ending import OutOfTime
 from train.loop.state import Validation
 from train.loop.stopping import Stopped
+from train.loop.watching import reports_of, row_of, write_curves
 from train.scoring.evaluation import evaluate, shared_out
 
 _logger = logging.getLogger(__name__)
@@ -24,8 +25,14 @@ class Diverged(Exception):
     """A loss or a weight became infinite or NaN, or the loss exploded. The text says what, and where."""
 
 
+# Logs of a step that say nothing of an epoch.
+_OF_STEPS = ("batch_loss", "gradient_norm", "waited")
+
+
 def fit(run):
     """Trains for what is left of all epochs; after each one, classifies each validation video's centre clip.
+
+    Training ends before if the configuration says so, see `train.loop.ending`.
 
     Args:
         run: The `train.loop.state.RunState`, which goes on from its step.
@@ -36,10 +43,18 @@ def fit(run):
         CheckpointError: The last checkpoint cannot be written.
         Stopped: A signal ended the training; it has been saved.
     """
+    with reports_of(run) as reports:
+        _fit(run, reports)
+    gc.collect()  # The threads of the data that are not needed any more end.
+
+
+def _fit(run, reports):
     config, rewinds = run.config, []
     while not run.is_trained:
         try:
-            _fit_from(run)
+            _fit_from(run, reports)
+        except OutOfTime:
+            return
         except Diverged as error:
             step, text = run.step, str(error)
             if config.nan_policy == "rewind":
@@ -50,7 +65,7 @@ def fit(run):
             if config.nan_policy == "stop" or rewinds.count(run.step) > _MOST_REWINDS:
                 raise FloatingPointError(_remedy(text, config)) from None
             _logger.warning("%s. The run goes back to step %d, and shows others then.", text, run.step)
-            gc.collect()  # The threads of the data that are not needed any more end.
+            gc.collect()
 
 
 def _remedy(text, config):
@@ -58,20 +73,14 @@ def _remedy(text, config):
     return f"{text}. Try: --learning_rate={config.learning_rate / 10:g}, in a new --workdir{other}"
 
 
-def _fit_from(run):
+def _fit_from(run, reports):
     """Trains from the run's step to the end of its epoch, or from an epoch's beginning to the end."""
     config, data, model = run.config, run.data, run.model
     steps, done = run.steps_per_epoch, run.step - run.epoch * run.steps_per_epoch
-    reports = [
-        _Bar(done),  # It ends its line before others print.
-        keras.callbacks.TensorBoard(os.path.join(config.workdir, "tensorboard"), write_graph=False),
-    ]
-    watch, saves = _Watch(run), _Saves(run)
     callbacks = keras.callbacks.CallbackList(
-        [watch, *(reports if run.workers.is_chief else ()), saves],  # The reports say what the watch finds.
+        [_Watch(run), *reports, _Saves(run, reports)],  # The reports say what the watch finds.
         add_history=True,
         model=model,
-        verbose=int(run.workers.is_chief),
         epochs=config.epochs,
         steps=steps,
     )
@@ -91,21 +100,6 @@ def _fit_from(run):
     )
 
 
-class _Bar(keras.callbacks.ProgbarLogger):
-    """The bar of an epoch of which some steps were done before."""
-
-    def __init__(self, done):
-        super().__init__()
-        self._done = done
-
-    def on_train_batch_end(self, batch, logs=None):
-        super().on_train_batch_end(batch + self._done, logs)
-
-    def on_epoch_end(self, epoch, logs=None):
-        if self.progbar is not None:
-            super().on_epoch_end(epoch, logs)
-
-
 class _Watch(keras.callbacks.Callback):
     """Counts the steps, looks at each loss, and validates."""
 
@@ -121,7 +115,7 @@ class _Watch(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Counts a step; raises `Diverged`."""
-        run, loss, norm = self._run, logs.pop("batch_loss"), logs.pop("gradient_norm")
+        run, loss, norm = self._run, logs["batch_loss"], logs["gradient_norm"]
         run.average.update(keras.ops.cast(run.step, "float32"))
         run.step += 1
         run.batches += 1
@@ -138,7 +132,7 @@ class _Watch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Adds the scores of the validation to the logs; raises `Stopped`."""
-        for name in ("batch_loss", "gradient_norm"):
+        for name in _OF_STEPS:
             logs.pop(name, None)
         val, account, before = self._run.data.val, self._run.data.accounts["val"], dict(logs)
         prepare(self._run, logs)
@@ -177,17 +171,21 @@ def prepare(run, logs=None):
 
 
 class _Saves(keras.callbacks.Callback):
-    """Writes checkpoints, and ends the run where a signal asks for it."""
+    """Writes checkpoints, and ends the training where its time is over, or a signal asks for it."""
 
-    def __init__(self, run):
+    def __init__(self, run, reports):
         super().__init__()
-        self._run = run
+        self._run, self._reports = run, reports
 
     def on_train_batch_end(self, batch, logs=None):
-        """Saves if it is time; raises `Stopped`."""
-        if self._run.listen() or self._run.is_stopping:
+        """Saves if it is time; raises `Stopped`, or `OutOfTime` if the epoch has steps that are left."""
+        run = self._run
+        is_due, has_more = run.listen(), run.step < (run.epoch + 1) * run.steps_per_epoch
+        if is_due or run.is_stopping or (run.is_out_of_time and has_more):
             self._save(logs)
             self._stop()
+            if run.is_out_of_time and has_more:
+                raise OutOfTime
 
     def on_epoch_end(self, epoch, logs=None):
         """Ends the epoch, and saves; raises `Stopped`."""
@@ -202,17 +200,23 @@ class _Saves(keras.callbacks.Callback):
             counts = f"{accounts['train']} for training, {accounts['val']} for validation"
             print(f"bad videos skipped: {counts}{overflows}", flush=True)
             run.write_accounts(accounts)
+        run.history.append(row_of(run, logs))
         if run.best is None or logs["val_top1"] > run.best["top1"]:
             before, run.best = run.best, {"epoch": epoch, "top1": logs["val_top1"]}
             if not self._save(is_best=True):
                 run.best = before
         self._save()
+        if run.workers.is_chief:
+            write_curves(run)
         self._stop()
+        self.model.stop_training = run.is_trained
 
     def _save(self, logs=None, is_best=False):
         """Writes a checkpoint; returns whether that went well."""
         run = self._run
         prepare(run, logs)
+        for report in self._reports:
+            report.flush()
         try:
             run.save(logs, is_best)
         except CheckpointError as error:

@@ -14,14 +14,17 @@ from pipelines.dataset import iterators_ended_on_error
 from pipelines.whole_files import whole_file
 from train.data import mixes
 from train.loop import optim
+from train.loop.ending import ended_by, kept_step, restore_kept, why
 from train.loop.fitting import fit
 from train.loop.service import watched_service
 from train.loop.state import RunState
 from train.loop.stopping import StopRequest
 from train.loop.trainer import MovingAverage, Trainer, exact_sums
+from train.loop.watching import tensorboard_command, write_curves
 from train.loop.workdir import claim_workdir, write_text
 from train.loop.workers import Workers
 from train.network import build_network
+from train.parts import rates_of
 from train.scoring.evaluation import evaluate
 
 
@@ -33,7 +36,7 @@ class DeviceError(ValueError):
 def train_and_evaluate(config, data, strategy=None):
     """Trains a model and evaluates it, or goes on with a run that was interrupted.
 
-    Writes to `config.workdir`: `run.flags` (the configuration), `checkpoints/`, `tensorboard/`,
+    Writes to `config.workdir`: `run.flags` (the configuration), `checkpoints/`, `tensorboard/`, `curves.csv`,
     `bad_videos_train.csv`, `bad_videos_val.csv`, `model.keras`, `serving.json` (classes and preprocessing,
     for export) and `results.json`.
 
@@ -86,8 +89,10 @@ def train_and_evaluate(config, data, strategy=None):
             print(
                 f"{model.name}: {model.count_params():,} parameters, {len(data.train.manifest)} training and "
                 f"{len(data.val.manifest)} validation videos of {len(data.classes)} classes, "
-                f"{strategy.num_replicas_in_sync} device(s){run.where()}"
+                f"{strategy.num_replicas_in_sync} device(s){run.where()}\n"
+                f"curves: {tensorboard_command(config.workdir)}"
             )
+            write_curves(run)
         try:
             return _results(run)
         except tf.errors.OpError as error:
@@ -112,6 +117,9 @@ def _results(run):
         with watched_service(config.data_service, lambda: run.batches, config.workdir):
             fit(run)
     seconds = run.seconds
+    if workers.is_chief:
+        print(f"training has ended: {why(run)}", flush=True)
+    restore_kept(run)
     with run.average.shown():
         with workers.together():
             if workers.is_chief:
@@ -121,6 +129,9 @@ def _results(run):
     accounts = run.accounts()
     check_accounts(accounts)
     results |= {
+        "epoch": kept_step(run) // run.steps_per_epoch,
+        "step": kept_step(run),
+        "ended_by": ended_by(run),
         "train_seconds": seconds,
         "parameters": model.count_params(),
         "data": {name: account.summary() for name, account in accounts.items()},
@@ -151,10 +162,13 @@ def results_of(run):
     path = os.path.join(run.config.workdir, "results.json")
     if not (run.is_trained and os.path.exists(path)):
         return None
-    run.finish()
-    print(f"{path} is there already: this run is done", flush=True)
     with open(path, encoding="utf-8") as file:
-        return json.load(file)
+        results = json.load(file)
+    if results["step"] != kept_step(run):
+        return None
+    run.finish()
+    print(f"{path} is there already: this run is done, {why(run)}", flush=True)
+    return results
 
 
 def check_devices(config, num_videos, devices, workers=1):
@@ -180,6 +194,7 @@ def check_devices(config, num_videos, devices, workers=1):
 def build_model(config, data):
     """Returns the compiled `Trainer` for a run's data; it has to be called in the strategy's scope."""
     network = build_network(config, len(data.classes))
+    optim.freeze(network, config.freeze)
     model = Trainer(network.inputs, network.outputs, name=network.name)
     model.accumulation, model.clip_norm = config.accumulation, config.clip_norm
     if config.synchronized_batch_norm:
@@ -194,7 +209,7 @@ def build_model(config, data):
     loss, accuracy = getattr(keras.losses, f"{kind}Crossentropy"), getattr(keras.metrics, f"{kind}Accuracy")
     top_k = getattr(keras.metrics, f"{kind.replace('Categorical', 'TopKCategorical')}Accuracy")
     model.compile(
-        optim.SGD(schedule, momentum=config.momentum, l2=config.weight_decay),
+        optim.SGD(schedule, momentum=config.momentum, l2=config.weight_decay, rates=rates_of(config.rates)),
         loss=loss(from_logits=True),
         metrics=[accuracy("top1"), top_k(min(5, len(data.classes)), "top5")],
         jit_compile=False,  # XLA is slower on CPU, and fails under MirroredStrategy.

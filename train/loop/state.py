@@ -12,6 +12,7 @@ import numpy as np
 
 from pipelines.whole_files import whole_file
 from train.loop.checkpoints import CheckpointError, Checkpoints
+from train.loop.ending import ended_by, kept_step
 from train.loop.stopping import Stopped
 from train.loop.workers import WorkerError
 from train.scoring.evaluation import Progress
@@ -38,7 +39,10 @@ class RunState:
         skipped: The steps whose videos gave way to others, as their loss was NaN.
         overflows: How many steps left the weights as they were, as their gradients overflowed in float16.
         best: {"epoch", "top1"} of the epoch with the best validation, or None.
+        variables: The Keras variables that a checkpoint holds.
+        history: A row of `curves.csv` for each epoch that is done, as a dictionary.
         is_stopping: Whether a worker has heard a signal.
+        is_out_of_time: Whether training has taken `config.max_minutes`, by the chief's clock.
         batches: How many batches this process has trained on or evaluated.
     """
 
@@ -46,14 +50,15 @@ class RunState:
         self.config, self.data, self.model, self.average, self.stop = config, data, model, average, stop
         self.workers, self.is_stopping, self.batches = workers, False, 0
         self.step, self.epoch, self.overflows = 0, 0, 0
-        self.logs, self.metrics, self.skipped, self.best = {}, None, [], None
+        self.logs, self.metrics, self.skipped, self.best, self.history = {}, None, [], None, []
+        self.is_out_of_time = False
         self._seconds, self._since = 0.0, time.monotonic()
         self._saved_at, self._saved_step = time.monotonic(), 0
         of_metrics = {id(variable) for variable in model.metrics_variables}
         of_model = [variable for variable in model.variables if id(variable) not in of_metrics]
-        self._variables = [*of_model, *model.optimizer.variables, *average.variables]
+        self.variables = [*of_model, *model.optimizer.variables, *average.variables]
         directory = os.path.join(config.workdir, "checkpoints")
-        self._checkpoints = Checkpoints(directory, self._variables, config.keep_checkpoints)
+        self.checkpoints = Checkpoints(directory, self.variables, config.keep_checkpoints)
         number = f"{workers.part.number}" * (not workers.is_alone)
         self._scores_path = os.path.join(config.workdir, f"scores{number}.partial.npz")
 
@@ -64,8 +69,8 @@ class RunState:
 
     @property
     def is_trained(self):
-        """Whether all epochs are done."""
-        return self.epoch >= self.config.epochs
+        """Whether training has ended."""
+        return ended_by(self) is not None
 
     @property
     def seconds(self):
@@ -87,18 +92,19 @@ class RunState:
         if state is None:
             self.save()
             return
-        self.workers.give(self._variables)
-        for name in ("step", "epoch", "logs", "metrics", "skipped", "overflows", "best"):
+        self.workers.give(self.variables)
+        for name in ("step", "epoch", "logs", "metrics", "skipped", "overflows", "best", "history"):
             setattr(self, name, state[name])
         for name, account in self.data.accounts.items():
             # The others begin with nothing, as all accounts are put together in the end.
             account.restore(state["accounts"][name] if self.workers.is_chief else None)
         self._seconds, self._since = state["seconds"], time.monotonic()
+        self.is_out_of_time = 0 < 60 * self.config.max_minutes <= self._seconds
         self._saved_at, self._saved_step = time.monotonic(), self.step
 
     def _read(self, is_rewind):
         """Reads the newest whole checkpoint; returns its state."""
-        state = self._checkpoints.restore()
+        state = self.checkpoints.restore()
         if state is None and is_rewind:
             raise CheckpointError(
                 f"Expected a checkpoint in {self.config.workdir} to go back to. Received none. Try: the same "
@@ -127,6 +133,7 @@ class RunState:
             "skipped": self.skipped,
             "overflows": self.overflows,
             "best": self.best,
+            "history": self.history,
             "seconds": self.seconds,
             "data": self.data_of_run(),
             "accounts": {name: account.state(self.step) for name, account in self.accounts().items()},
@@ -134,7 +141,7 @@ class RunState:
         try:
             with self.workers.together():
                 if self.workers.is_chief:
-                    self._checkpoints.save(state, is_best)
+                    self.checkpoints.save(state, is_best)
         except WorkerError as error:
             raise CheckpointError(str(error)) from error
         finally:  # If it cannot be written, there is no second trial at once.
@@ -170,10 +177,11 @@ class RunState:
         return {name: account.joined([state[name] for state in states]) for name, account in own.items()}
 
     def listen(self):
-        """Asks all workers for signals, see `is_stopping`; returns whether a checkpoint is due."""
-        due = self.workers.is_chief and self.is_due()
-        stopping, due = self.workers.sum(np.array([bool(self.stop), due], np.int32))
-        self.is_stopping = bool(stopping)
+        """Asks all workers for signals, and the chief for the time; returns whether a checkpoint is due."""
+        is_chief, late = self.workers.is_chief, 0 < 60 * self.config.max_minutes <= self.seconds
+        told = [bool(self.stop), is_chief and self.is_due(), is_chief and late]
+        stopping, due, late = self.workers.sum(np.array(told, np.int32))
+        self.is_stopping, self.is_out_of_time = bool(stopping), bool(late)
         return bool(due)
 
     def stopped(self):
@@ -202,14 +210,14 @@ class RunState:
         unreadable = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
         with contextlib.suppress(*unreadable), np.load(self._scores_path) as saved:
             state = json.loads(str(saved["state"]))
-            if (state["step"], state["part"]) == (self.step, str(self.workers.part)):
+            if (state["step"], state["part"]) == (kept_step(self), str(self.workers.part)):
                 scores, seconds = saved["scores"], state["seconds"]
                 self.data.accounts["val"].restore(state["account"])
         return _Evaluation(self, scores, seconds)
 
     def save_scores(self, scores, seconds):
         """Writes the scores of the first views of the last evaluation, and what they took."""
-        state = {"step": self.step, "part": str(self.workers.part), "seconds": seconds}
+        state = {"step": kept_step(self), "part": str(self.workers.part), "seconds": seconds}
         state["account"] = self.data.accounts["val"].state(0)
         try:
             os.makedirs(self.config.workdir, exist_ok=True)

@@ -28,8 +28,9 @@ class Trainer(keras.Model):
     devices do what one does. A batch may be cut into parts, whose gradients are averaged: it then takes the
     memory of a part, and batch norms see parts.
 
-    The logs of a step hold two values that are no metrics: `batch_loss`, the loss of this batch alone, and
-    `gradient_norm`, the norm of all gradients together before they are clipped.
+    The logs of a step hold values that are no metrics: `batch_loss`, the loss of this batch alone;
+    `gradient_norm`, the norm of all gradients together before they are clipped; `learning_rate`; and
+    `waited`, the seconds for which the step waited for its batch.
 
     Attributes:
         accumulation: The count of parts A; it divides the clips that a device gets of a batch.
@@ -61,8 +62,10 @@ class Trainer(keras.Model):
 
         @tf.function(autograph=False, reduce_retracing=True)
         def train(iterator):
-            logs = strategy.run(self.train_step, args=(next(iterator),))
-            return {name: strategy.experimental_local_results(value)[0] for name, value in logs.items()}
+            batch, waited = _timed_next(iterator)
+            logs = strategy.run(self.train_step, args=(batch,))
+            logs = {name: strategy.experimental_local_results(value)[0] for name, value in logs.items()}
+            return logs | {"waited": waited}
 
         self.train_function = train
 
@@ -92,11 +95,12 @@ class Trainer(keras.Model):
             losses.append(loss)
             logs = self.compute_metrics(part[0], part[1], logits)
         gradients = _all_reduce(tf.distribute.ReduceOp.SUM, sums)
+        rate = tf.identity(self.optimizer.learning_rate)  # Before the step, which counts on.
         norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(tf.constant(1.0))
         kept = tf.minimum(1.0, self.clip_norm / norm)
         gradients = [gradient * kept for gradient in gradients]
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
-        logs |= {"batch_loss": tf.reduce_mean(tf.stack(losses)), "gradient_norm": norm}
+        logs |= {"batch_loss": tf.reduce_mean(tf.stack(losses)), "gradient_norm": norm, "learning_rate": rate}
         means = _all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(list(logs.values())))
         return dict(zip(logs, tf.unstack(means), strict=True))
 
@@ -140,6 +144,16 @@ class Trainer(keras.Model):
             unconnected_gradients="zero",
         )
         return loss, gradients, logits
+
+
+def _timed_next(iterator):
+    """Returns the next batch of an iterator, and the seconds that it took, in a graph."""
+    with tf.device("CPU:0"):
+        start = tf.timestamp()
+    with tf.control_dependencies([start]):
+        batch = next(iterator)
+    with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)), tf.device("CPU:0"):
+        return batch, tf.cast(tf.timestamp() - start, tf.float32)
 
 
 def _all_reduce(operation, values):

@@ -17,6 +17,9 @@ MAY_CHANGE = (
     "checkpoint_minutes",
     "checkpoint_steps",
     "keep_checkpoints",
+    "keep_epoch",
+    "patience_epochs",
+    "max_minutes",
     "nan_policy",
 )
 

@@ -1,0 +1,54 @@
+"""When the training of a run ends, and which of its weights are evaluated and saved."""
+
+
+class OutOfTime(Exception):
+    """Training ends within an epoch, as --max_minutes are over; a checkpoint has been written."""
+
+
+def ended_by(run):
+    """Returns the flag that ended the training of a run: epochs, patience_epochs or max_minutes; or None.
+
+    What the answer depends on stands in checkpoints, so that a run that ended has ended when it starts again.
+    """
+    patience, best = run.config.patience_epochs, run.best
+    if run.epoch >= run.config.epochs:
+        return "epochs"
+    if patience and best and run.epoch - (best["epoch"] + 1) >= patience:
+        return "patience_epochs"
+    return "max_minutes" if run.is_out_of_time else None
+
+
+def why(run):
+    """Returns in words what ended a training, and whose weights are taken."""
+    reason = {
+        "epochs": "all epochs are done",
+        "patience_epochs": f"no better top-1 in {run.config.patience_epochs} epochs",
+        "max_minutes": f"{run.config.max_minutes:g} minutes are over",
+    }[ended_by(run)]
+    kept = kept_step(run)
+    whose = f"epoch {kept // run.steps_per_epoch}"
+    if kept % run.steps_per_epoch:
+        whose = f"step {kept}, within epoch {run.epoch + 1}"
+    return f"{reason}; the weights are those of {whose}"
+
+
+def kept_step(run):
+    """Returns the step after which the weights were as they are evaluated and saved."""
+    if run.config.keep_epoch == "best" and run.best is not None:
+        return (run.best["epoch"] + 1) * run.steps_per_epoch
+    return run.step
+
+
+def restore_kept(run):
+    """Gives the variables what they had after the epoch that is kept, where it is not the last one.
+
+    Raises:
+        CheckpointError: The checkpoint of that epoch is damaged or gone.
+        WorkerError: This happened to the chief, and this worker is not it.
+    """
+    if kept_step(run) == run.step:
+        return
+    with run.workers.together():
+        if run.workers.is_chief:
+            run.checkpoints.restore_best(kept_step(run))
+    run.workers.give(run.variables)

@@ -1,0 +1,94 @@
+"""The parts of a network, some of which a run may freeze, or train at a rate of their own."""
+
+import math
+
+from keras_nonlocal.architecture import STAGE_NAMES
+from train.fields import Relation, nearest
+
+PARTS = ("stem", *STAGE_NAMES, "blocks", "fc")
+
+
+def part_of(path):
+    """Returns the part to which a layer or a variable belongs, by its path, or None.
+
+    The attention blocks are a part of their own, not one of the stages in which they stand.
+
+    Example:
+        >>> [part_of(path) for path in ("stem_conv/kernel", "res3_0_norm1", "res3_0_block/g/kernel", "pool")]
+        ['stem', 'res3', 'blocks', None]
+    """
+    name = path.partition("/")[0]
+    part = "blocks" if name.endswith("_block") else name.partition("_")[0]
+    return part if part in PARTS else None
+
+
+def rates_of(texts):
+    """Returns {part: multiplier of the rate} of texts such as ("stem=0.1", "fc=10").
+
+    Raises:
+        ValueError: A text is no such pair, a part is unknown or stands there twice, or a number is not finite
+            or not above 0.
+    """
+    pairs = [text.partition("=") for text in texts]
+    rates = {name.strip(): float(number) for name, _, number in pairs}
+    numbers_fit = all(0 < rate < math.inf for rate in rates.values())
+    if len(rates) < len(pairs) or not (set(rates) <= set(PARTS) and numbers_fit):
+        raise ValueError("parts, each once, with numbers above 0")
+    return rates
+
+
+def parts_in(config):
+    """Returns the names of the parts that the network of a configuration has."""
+    return [part for part in PARTS if part != "blocks" or config.blocks]
+
+
+def _freezes(config):
+    """Returns whether --freeze names parts of the network, each once, and leaves one."""
+    distinct, names = set(config.freeze), parts_in(config)
+    return len(distinct) == len(config.freeze) and distinct < set(names)
+
+
+def _freezes_instead(config):
+    names = parts_in(config)
+    meant = dict.fromkeys(name if name in names else nearest(name, names) for name in config.freeze)
+    known = [name for name in meant if name]
+    return tuple(name for name in known if len(known) < len(names) or name != "fc")
+
+
+def _rates_fit(config):
+    """Returns whether --rates are multipliers of parts that train."""
+    try:
+        return set(rates_of(config.rates)) <= set(parts_in(config)) - set(config.freeze)
+    except ValueError:
+        return False
+
+
+def _rates_instead(config):
+    names, meant = [name for name in parts_in(config) if name not in config.freeze], {}
+    for text in config.rates:
+        name, _, number = text.partition("=")
+        found = name if name in names else nearest(name, names)
+        try:
+            (rate,) = rates_of([f"fc={number}"]).values()
+        except ValueError:
+            rate = 0.1
+        if found and name not in config.freeze:
+            meant.setdefault(found, f"{found}={rate:g}")
+    return tuple(meant.values())
+
+
+# The constraints of --freeze and --rates, as for those in `train.config`.
+RELATIONS = (
+    Relation(
+        "freeze",
+        _freezes,
+        f"some of {', '.join(PARTS)}, each once, but not all; blocks where --blocks has some",
+        _freezes_instead,
+    ),
+    Relation(
+        "rates",
+        _rates_fit,
+        f"PART=NUMBER above 0 for some of {', '.join(PARTS)} that train, each once",
+        _rates_instead,
+    ),
+)
