@@ -32,12 +32,25 @@ _WRONG = (
 
 
 def main(argv, flag_values=flags.FLAGS):
-    """Checks the flags, opens the data, trains and evaluates, and prints the results."""
-    tf.get_logger().setLevel("WARNING")
-    logging.set_verbosity(logging.WARNING)  # TensorFlow has a note for each checkpoint.
+    """Checks the flags, and runs what they say."""
     try:
         refuse_words(argv)
         run = config_from_flags(flag_values, ("data_dir", "workdir", "train_annotations", "val_annotations"))
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {in_flags(error, names_of_flags(flag_values))}")
+    run_and_print(run, names_of_flags(flag_values))
+
+
+def run_and_print(run, names):
+    """Opens the data of a `Config`, trains and evaluates, and prints the results; or ends the program.
+
+    Args:
+        run: A `Config`.
+        names: The program's flags, by which errors call them.
+    """
+    tf.get_logger().setLevel("WARNING")
+    logging.set_verbosity(logging.WARNING)  # TensorFlow has a note for each checkpoint.
+    try:
         strategy = open_strategy()
         workers = Workers(strategy)
         with workers.lost(), workers.together():
@@ -49,7 +62,7 @@ def main(argv, flag_values=flags.FLAGS):
     except (NetworkError, WorkerError) as error:
         sys.exit(f"error: {error}")
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {in_flags(error, names_of_flags(flag_values))}")
+        sys.exit(f"error: {in_flags(error, names)}")
     try:
         results = train_and_evaluate(run, data, strategy)
     except Stopped as stopped:

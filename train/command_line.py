@@ -44,6 +44,12 @@ def config_from_flags(flag_values=flags.FLAGS, needed=("data_dir", "workdir")):
     return Config(**values)
 
 
+def given_values(flag_values):
+    """Returns {field: value} of the flags of a configuration that a command line gives, and no defaults."""
+    fields = [field for field in dataclasses.fields(Config) if flag_values[field.name].present]
+    return {field.name: _flag_value(field, flag_values) for field in fields}
+
+
 _NEEDED = {
     "data_dir": ("a directory", "DIR"),
     "workdir": ("a directory", "DIR"),
