@@ -92,7 +92,7 @@ def first_choices(facts, given):
     epochs = min(_MOST_EPOCHS, max(_LEAST_EPOCHS, round(_STEPS[has_weights] / steps)))
     choose("epochs", epochs, f"{epochs * steps} steps, {steps} an epoch")
     if has_weights:
-        choose("learning_rate", 0.001 * math.sqrt(batch), "small steps from good weights")
+        choose("learning_rate", 0.0005 * math.sqrt(batch), "small steps from good weights")
         choose("rates", ("fc=10",), "larger ones for the classifier, which begins anew")
         if batch < 16:
             choose("frozen_batch_norm", True, "the statistics of the weights, as a batch has few clips")
