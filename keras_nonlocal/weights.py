@@ -151,6 +151,8 @@ def _read(file):
         with contextlib.closing(saving_lib.H5IOStore(file, mode="r")) as store:
             return *_stored(store.h5_file), None
     with zipfile.ZipFile(file) as archive:
+        if sum(member.file_size for member in archive.infolist()) > os.path.getsize(file):
+            raise ValueError("it is compressed, which Keras's are not")
         config = json.loads(saving_lib._safe_zip_read(archive, "config.json"))
         arguments = {layer["config"]["name"]: lasting(layer) for layer in config["config"]["layers"]}
         with contextlib.closing(saving_lib.H5IOStore("model.weights.h5", archive=archive)) as store:
