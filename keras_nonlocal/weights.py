@@ -167,7 +167,9 @@ def _stored(group):
         if key.startswith("layers/") and "vars" in inner[:-1]:
             variables[key] = "", tuple(item.shape)
         elif key.startswith("layers/") and inner[1:] == ["vars"]:
-            layers[inner[0]] = item.attrs.get("name")
+            layers[inner[0]] = name = item.attrs.get("name")
+            if name is not None and not isinstance(name, str):
+                raise ValueError(f"the name {name!r} of a layer, which is no text")
 
     group.visititems(visit)
     return layers, variables

@@ -33,7 +33,8 @@ def shapes(tmp_path_factory):
     """A network whose blocks are no identities, and its preset."""
     model = VideoResNet(
         18, "i3d_3x3x3", {"res3": {1: chain}, "res4": {0: NonLocal}}, num_classes=3,
-        input_shape=(4, None, None, 3), topology="slowfast", squeeze_excite_ratio=8, frozen_batch_norm=True, name="shapes",
+        input_shape=(4, None, None, 3), topology="slowfast", squeeze_excite_ratio=8,
+        frozen_batch_norm=True, name="shapes",
     )  # fmt: skip
     rng = np.random.default_rng(0)
     for variable in model.weights:
