@@ -30,14 +30,14 @@ from keras_nonlocal.squeeze_excite import SqueezeExcite
 BLOCKS = {
     block.__name__: block
     for block in (
-        AttentionChain,
-        BilinearAttentionTransform,
-        CompactGeneralizedNonLocal,
-        ConvBlockAttention,
-        GlobalContext,
         NonLocal,
         RegionNonLocal,
+        CompactGeneralizedNonLocal,
+        BilinearAttentionTransform,
         SqueezeExcite,
+        AttentionChain,
+        GlobalContext,
+        ConvBlockAttention,
     )
 }
 # The arguments of the builder that a description has, with the types of their values.
