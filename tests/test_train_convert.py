@@ -18,7 +18,7 @@ import released
 from absl import flags
 from torch_file import write_torch
 
-from keras_nonlocal import VideoResNet
+from keras_nonlocal import ImageResNet, VideoResNet
 from train import convert
 from train.command_line import define_flags
 from train.config import Config
@@ -398,3 +398,27 @@ def test_flags_of_one_format_are_none_of_another(small, tmp_path):
         with pytest.raises(SystemExit, match=f"error: Expected {words}"):
             main(*given, f"--source={small[0]}", f"--output={tmp_path / 'w.weights.h5'}", *SMALL)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_resnet_of_torchvision_starts_any_network_by_two_commands(tmp_path):
+    """The first makes weights of an image network, and the second is a run with --weights and --adapt."""
+    image = ImageResNet(18, num_classes=10, input_shape=(32, 32, 3))
+    tensors = released_names(image)
+    names = {name: name.removeprefix("base_model.").replace("new_fc", "fc") for name in tensors}
+    write_torch(tmp_path / "resnet18.pth", {names[name]: array for name, array in tensors.items()})
+    output = tmp_path / "start.weights.h5"
+    flags_of_network = ["--depth=18", "--blocks=", "--num_classes=10", "--images"]
+    source = tmp_path / "resnet18.pth"
+    main("--format=torchvision", f"--source={source}", f"--output={output}", *flags_of_network)
+
+    run = {"depth": 18, "temporal": "i3d_3x3x3", "blocks": ("res3_1",), "block": ("NonLocal",)}
+    run |= {"weights": str(output), "adapt": ("classes", "blocks", "images")}
+    model = build_network(Config(**run), 3)
+    kernel = np.asarray(image.get_layer("res3_0_conv1").layer.kernel)
+    np.testing.assert_array_equal(
+        model.get_layer("res3_0_conv1").kernel, np.broadcast_to(kernel / 3, (3, *kernel.shape))
+    )
+    np.testing.assert_array_equal(
+        model.get_layer("res3_1_conv1").layer.kernel, image.get_layer("res3_1_conv1").layer.kernel
+    )
+    np.testing.assert_array_equal(model.get_layer("res3_1_block").norm.gamma, 0)

@@ -28,8 +28,10 @@ def test_a_run_becomes_a_preset(finished_run, tmp_path):
     assert found.labels == serving.pop("classes")
     said = {"sampling": "segments", "window_frames": 64, "fps": 0.0, "short_videos": "loop"}
     assert found.preprocessing == serving | said
+    texts = [path for path in (tmp_path / "p").iterdir() if path.suffix != ".h5"]
     results = json.loads((finished_run.workdir / "results.json").read_text())
     assert f"| top1 | {results['top1']} |" in found.card and "--sampling=segments" in found.card
+    assert str(finished_run.workdir.parent) not in "".join(path.read_text() for path in texts)
 
 
 def test_what_is_no_finished_run(finished_run, tmp_path):

@@ -60,16 +60,24 @@ def _card(config, labels, workdir):
         "A network of keras_nonlocal for video classification:",
         "`keras_nonlocal.VideoResNet.from_preset` loads this folder.",
         "",
-        f"It was trained on {config.train_annotations}, {len(labels)} classes.",
+        f"It was trained on {os.path.basename(config.train_annotations)}, {len(labels)} classes.",
     ]
     path = os.path.join(workdir, "results.json")
     if os.path.isfile(path):
         with open(path, encoding="utf-8") as file:
             results = json.load(file)
         views = f"{config.test_clips} clips x {config.test_crops} crops of {config.test_size} pixels"
-        lines += ["", f"Measured on {config.val_annotations}, {views}:", "", "| | |", "|---|---|"]
+        lines += [
+            "",
+            f"Measured on {os.path.basename(config.val_annotations)}, {views}:",
+            "",
+            "| | |",
+            "|---|---|",
+        ]
         lines += [f"| {name} | {results[name]} |" for name in _MEASURED if name in results]
-    return "\n".join([*lines, "", "The flags of its run:", "", "```", config.to_flags(), "```"]) + "\n"
+    of_network = config.to_flags().partition("# network\n")[2]  # The others name this machine's folders.
+    flags_shown = [line for line in of_network.splitlines() if not line.startswith("--weights=")]
+    return "\n".join([*lines, "", "The flags of its run:", "", "```", *flags_shown, "```"]) + "\n"
 
 
 def main(argv):
