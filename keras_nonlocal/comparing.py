@@ -113,13 +113,10 @@ def _paired(ours, theirs, kinds, of_images, adapt):
             continue
         used.add(found)
         here, there = variable.shape, theirs[found].shape
-        inflates = of_images and is_inflated(here, there)
-        if here == there or (inflates and "images" in adapt):
+        if here == there or (of_images and is_inflated(here, there)):
             pairs.append((variable, theirs[found]))
             continue
-        move = of_shape(layer, inner, kinds.get(layer), here, there)
-        if move == "images" and not of_images:
-            move = None
+        move = of_shape(layer, inner, kinds.get(layer))
         if move in adapt:  # It stays at its start, and what the file has in its place is left out.
             differences.append(Difference(LACKS, variable.shown, move))
             used.remove(found)
@@ -128,9 +125,7 @@ def _paired(ours, theirs, kinds, of_images, adapt):
             differences.append(Difference(SHAPE, shown, move))
     for name in (name for name in theirs if name not in used):
         layer, _, inner = name.partition("/")
-        move = "classes" if layer == "fc" else None
-        if name in ours and move is None:
-            move = of_shape(layer, inner, kinds.get(layer), ours[name].shape, theirs[name].shape)
+        move = of_shape(layer, inner, kinds.get(layer)) if name in ours or layer == "fc" else None
         differences.append(Difference(LEFT_OVER, ours.get(name, theirs[name]).shown, move))
     return pairs, differences
 

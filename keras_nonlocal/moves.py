@@ -69,12 +69,10 @@ def of_missing(layer, inner, kind, has_layer):
     return "bat" if kind == _BILINEAR and inner.startswith("t/") else None
 
 
-def of_shape(layer, inner, kind, here, there):
+def of_shape(layer, inner, kind):
     """Returns the move that allows another shape of a variable in the weights, or None; see `of_missing`."""
     if layer == _HEAD:
         return "classes"
-    if is_inflated(here, there):
-        return "images"
     return "frames" if kind == _BILINEAR and inner.startswith("t/") else None
 
 

@@ -133,6 +133,10 @@ def test_every_block_tells_its_arguments(name):
     assert all(config[key] == expected[key] for key in config if isinstance(config[key], (int, str, tuple)))
 
 
+def more(model):
+    return keras.Model(model.input, keras.layers.ReLU(name="more")(model.output))
+
+
 class Mine(NonLocal):
     """A layer that no file may name."""
 
@@ -143,6 +147,7 @@ def test_what_no_arguments_make_is_not_saved(shapes, tmp_path):
         networks = {
             "KeyError": keras.Model(inputs, keras.layers.Dense(2)(inputs)),
             "a Mine, which is no block": VideoResNet(18, blocks={"res4": (0,)}, make_block=Mine),
+            "other layers or arguments": more(VideoResNet(18)),
             "StopIteration": VideoResNet(18, TemporalKind(3, None, False, "torchvision", 0.01)),
         }
     for words, model in networks.items():
