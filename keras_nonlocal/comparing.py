@@ -7,7 +7,7 @@ from typing import NamedTuple
 import keras
 from keras.src.saving import saving_lib
 
-from keras_nonlocal.moves import is_inflated, of_blocks, of_missing, of_shape
+from keras_nonlocal.moves import is_inflated, lasting, of_blocks, of_missing, of_shape
 
 LACKS, LEFT_OVER, SHAPE = "lacks", "has, beyond the network's,", "has another shape of"
 # A network for images needs none of them.
@@ -16,12 +16,6 @@ _NUMBER = re.compile(r"_(\d+)$")
 _INPUT = re.compile(r"input_layer(_\d+)?")
 # They may differ in what is no weight, as features are pooled by one network and logits made by the other.
 _HEAD = ("pool", "dropout", "fc")
-# Arguments that change how a layer is trained or begins, and what the network is given, but not its answer.
-_FREE = {
-    *("name", "trainable", "dtype", "seed", "rate", "dropout", "momentum", "synchronized", "batch_shape"),
-    *("module", "registered_name", "build_config", "shared_object_id", "renorm_momentum", "inbound_nodes"),
-}
-_FREE_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 
 
 class Variable(NamedTuple):
@@ -207,14 +201,3 @@ def _changes(name, here, there):
         return [f"{name} ({there!r} there, {here!r} here)"]
     inner = {key: name if key == "config" else f"{name}/{key}" for key in sorted({*here, *there})}
     return [text for key in inner for text in _changes(inner[key], here.get(key), there.get(key))]
-
-
-def lasting(config):
-    """Returns a serialised object without what does not change its answer, such as initializers and names."""
-    if isinstance(config, dict):
-        return {
-            key: lasting(value)
-            for key, value in config.items()
-            if key not in _FREE and not key.endswith(_FREE_ENDINGS)
-        }
-    return [lasting(item) for item in config] if isinstance(config, list | tuple) else config

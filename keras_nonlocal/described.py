@@ -7,7 +7,6 @@ import contextlib
 import json
 
 import keras
-from keras.src.backend.common import global_state
 
 from keras_nonlocal.architecture import (
     DEPTHS,
@@ -19,9 +18,9 @@ from keras_nonlocal.architecture import (
 from keras_nonlocal.attention_chain import AttentionChain
 from keras_nonlocal.bilinear_transform import BilinearAttentionTransform
 from keras_nonlocal.compact_generalized import CompactGeneralizedNonLocal
-from keras_nonlocal.comparing import lasting
 from keras_nonlocal.conv_block_attention import ConvBlockAttention
 from keras_nonlocal.global_context import GlobalContext
+from keras_nonlocal.moves import lasting
 from keras_nonlocal.non_local import NonLocal
 from keras_nonlocal.region_non_local import RegionNonLocal
 from keras_nonlocal.resnet import ImageResNet, VideoResNet
@@ -94,6 +93,8 @@ def arguments_of(model):
 @contextlib.contextmanager
 def without_memory():
     """Within it, networks are built whose weights have shapes and no values; they cannot be called."""
+    from keras.src.backend.common import global_state  # Which a later Keras may move; layers do without.
+
     name = "uninitialized_variables"  # Keras gives them values when it next traces a layer.
     before = global_state.get_global_attribute(name, [])
     global_state.set_global_attribute(name, [])

@@ -22,6 +22,12 @@ _ARGUMENTS = {
     },
     "NonLocal": {"window_frames": "frames"},
 }
+# Arguments that change how a layer is trained or begins, and what the network is given, but not its answer.
+_FREE = {
+    *("name", "trainable", "dtype", "seed", "rate", "dropout", "momentum", "synchronized", "batch_shape"),
+    *("module", "registered_name", "build_config", "shared_object_id", "renorm_momentum", "inbound_nodes"),
+}
+_FREE_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 _HEAD, _BILINEAR = "fc", "BilinearAttentionTransform"
 
 
@@ -125,3 +131,14 @@ def of_places(here, there, of_images):
             return None
         moves |= found
     return moves
+
+
+def lasting(config):
+    """Returns a serialised object without what does not change its answer, such as initializers and names."""
+    if isinstance(config, dict):
+        return {
+            key: lasting(value)
+            for key, value in config.items()
+            if key not in _FREE and not key.endswith(_FREE_ENDINGS)
+        }
+    return [lasting(item) for item in config] if isinstance(config, list | tuple) else config

@@ -106,7 +106,17 @@ def save_to_preset(directory, model, labels=(), preprocessing=None, card=None):
 
 
 def load_preset(handle, **arguments):
-    """Returns the network of a preset; see `VideoResNet.from_preset`."""
+    """Returns the network of a preset, with its weights; `VideoResNet.from_preset` is this function.
+
+    Args:
+        handle: A directory, "hf://USER/NAME" or "kaggle://USER/MODEL/FRAMEWORK/VARIATION".
+        arguments: Arguments of `VideoResNet` in the place of the preset's own, such as num_classes=5 with
+            adapt="classes", or weights=None for the network alone.
+
+    Raises:
+        ValueError: It is no sound preset, or the arguments do not go with its weights.
+        ModuleNotFoundError: The client package that the handle needs is not installed.
+    """
     preset = read_preset(handle)
     weights = os.path.join(preset.directory, WEIGHTS)
     given = preset.arguments | {"weights": weights} | arguments
@@ -233,3 +243,6 @@ def _card(model, arguments, labels, preprocessing):
     lines += ["", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]
     lines += [f"| {name} | {value} |" for name, value in preprocessing.items()]
     return "\n".join(lines + ["", f"Classes: {', '.join(labels)}."] * bool(labels)) + "\n"
+
+
+VideoResNet.from_preset, VideoResNet.save_to_preset = load_preset, save_to_preset

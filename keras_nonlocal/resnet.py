@@ -186,33 +186,6 @@ def ImageResNet(
     return VideoResNet(depth, IMAGES, blocks, make_block, num_classes, input_shape, dropout, **options)
 
 
-def _from_preset(handle, **arguments):
-    """Returns the network of a preset, with its weights; no code of it runs.
-
-    Args:
-        handle: A directory, "hf://USER/NAME" or "kaggle://USER/MODEL/FRAMEWORK/VARIATION".
-        arguments: Arguments of `VideoResNet` in the place of the preset's own, such as num_classes=5 with
-            adapt="classes", or weights=None for the network alone.
-
-    Raises:
-        ValueError: It is no sound preset, or the arguments do not go with its weights.
-        ModuleNotFoundError: The client package that the handle needs is not installed.
-    """
-    from keras_nonlocal.presets import load_preset  # Which imports this module.
-
-    return load_preset(handle, **arguments)
-
-
-def _save_to_preset(directory, model, **said):
-    """Writes a network to a folder; `keras_nonlocal.presets.save_to_preset` has the arguments."""
-    from keras_nonlocal.presets import save_to_preset
-
-    save_to_preset(directory, model, **said)
-
-
-VideoResNet.from_preset, VideoResNet.save_to_preset = _from_preset, _save_to_preset
-
-
 def _loaded(model, weights, builder, adapt):
     # It is imported here as it reads files by modules that a later Keras may move, and layers do without.
     from keras_nonlocal.weights import load_weights

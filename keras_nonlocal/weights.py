@@ -18,8 +18,8 @@ from keras.src.saving import saving_lib
 from keras_nonlocal.checkpoints import Report
 from keras_nonlocal.checkpoints.layout import lay_out
 from keras_nonlocal.checkpoints.plain import visible
-from keras_nonlocal.comparing import LACKS, LEFT_OVER, compared, lasting
-from keras_nonlocal.moves import as_argument, checked_moves, is_inflated
+from keras_nonlocal.comparing import LACKS, LEFT_OVER, compared
+from keras_nonlocal.moves import as_argument, checked_moves, is_inflated, lasting
 
 
 def load_weights(model, path, builder="load_weights", adapt=()):

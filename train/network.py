@@ -19,7 +19,7 @@ from keras_nonlocal.architecture import (
     placement,
     stage_maps,
 )
-from keras_nonlocal.comparing import lasting
+from keras_nonlocal.moves import lasting
 from keras_nonlocal.resnet_arguments import block_makers, check_branches, checked_topology
 from keras_nonlocal.weights import load_weights
 from train.fields import in_flags, nearest, quoted
