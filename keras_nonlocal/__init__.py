@@ -11,6 +11,7 @@ from keras_nonlocal.depthwise_conv3d import DepthwiseConv3D
 from keras_nonlocal.global_context import GlobalContext
 from keras_nonlocal.insertion import insert_blocks
 from keras_nonlocal.non_local import NonLocal
+from keras_nonlocal.presets import save_to_preset
 from keras_nonlocal.pyramid import feature_pyramid
 from keras_nonlocal.region_non_local import RegionNonLocal
 from keras_nonlocal.resnet import ImageResNet, VideoResNet
@@ -34,4 +35,5 @@ __all__ = [
     "VideoResNet",
     "feature_pyramid",
     "insert_blocks",
+    "save_to_preset",
 ]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import keras
 from keras.src.saving import saving_lib
 
-from keras_nonlocal.moves import is_inflated, of_blocks, of_missing, of_shape
+from keras_nonlocal.moves import is_inflated, lasting, of_blocks, of_missing, of_shape
 
 LACKS, LEFT_OVER, SHAPE = "lacks", "has, beyond the network's,", "has another shape of"
 # A network for images needs none of them.
@@ -16,13 +16,6 @@ _NUMBER = re.compile(r"_(\d+)$")
 _INPUT = re.compile(r"input_layer(_\d+)?")
 # They may differ in what is no weight, as features are pooled by one network and logits made by the other.
 _HEAD = ("pool", "dropout", "fc")
-# Arguments that change how a layer is trained or begins, and what the network is given, but not its answer.
-_FREE = {
-    *("name", "trainable", "dtype", "seed", "rate", "dropout", "momentum", "synchronized", "batch_shape"),
-    "frozen_batch_norm",
-    *("module", "registered_name", "build_config", "shared_object_id", "renorm_momentum", "inbound_nodes"),
-}
-_FREE_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 
 
 class Variable(NamedTuple):
@@ -114,13 +107,10 @@ def _paired(ours, theirs, kinds, of_images, adapt):
             continue
         used.add(found)
         here, there = variable.shape, theirs[found].shape
-        inflates = of_images and is_inflated(here, there)
-        if here == there or (inflates and "images" in adapt):
+        if here == there or (of_images and is_inflated(here, there)):
             pairs.append((variable, theirs[found]))
             continue
-        move = of_shape(layer, inner, kinds.get(layer), here, there)
-        if move == "images" and not of_images:
-            move = None
+        move = of_shape(layer, inner, kinds.get(layer))
         if move in adapt:  # It stays at its start, and what the file has in its place is left out.
             differences.append(Difference(LACKS, variable.shown, move))
             used.remove(found)
@@ -129,9 +119,7 @@ def _paired(ours, theirs, kinds, of_images, adapt):
             differences.append(Difference(SHAPE, shown, move))
     for name in (name for name in theirs if name not in used):
         layer, _, inner = name.partition("/")
-        move = "classes" if layer == "fc" else None
-        if name in ours and move is None:
-            move = of_shape(layer, inner, kinds.get(layer), ours[name].shape, theirs[name].shape)
+        move = of_shape(layer, inner, kinds.get(layer)) if name in ours or layer == "fc" else None
         differences.append(Difference(LEFT_OVER, ours.get(name, theirs[name]).shown, move))
     return pairs, differences
 
@@ -213,14 +201,3 @@ def _changes(name, here, there):
         return [f"{name} ({there!r} there, {here!r} here)"]
     inner = {key: name if key == "config" else f"{name}/{key}" for key in sorted({*here, *there})}
     return [text for key in inner for text in _changes(inner[key], here.get(key), there.get(key))]
-
-
-def lasting(config):
-    """Returns a serialised object without what does not change its answer, such as initializers and names."""
-    if isinstance(config, dict):
-        return {
-            key: lasting(value)
-            for key, value in config.items()
-            if key not in _FREE and not key.endswith(_FREE_ENDINGS)
-        }
-    return [lasting(item) for item in config] if isinstance(config, list | tuple) else config

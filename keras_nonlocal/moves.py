@@ -22,6 +22,13 @@ _ARGUMENTS = {
     },
     "NonLocal": {"window_frames": "frames"},
 }
+# Arguments that change how a layer is trained or begins, and what the network is given, but not its answer.
+_FREE = {
+    *("name", "trainable", "dtype", "seed", "rate", "dropout", "momentum", "synchronized", "batch_shape"),
+    "frozen_batch_norm",
+    *("module", "registered_name", "build_config", "shared_object_id", "renorm_momentum", "inbound_nodes"),
+}
+_FREE_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 _HEAD, _BILINEAR = "fc", "BilinearAttentionTransform"
 
 
@@ -69,12 +76,10 @@ def of_missing(layer, inner, kind, has_layer):
     return "bat" if kind == _BILINEAR and inner.startswith("t/") else None
 
 
-def of_shape(layer, inner, kind, here, there):
+def of_shape(layer, inner, kind):
     """Returns the move that allows another shape of a variable in the weights, or None; see `of_missing`."""
     if layer == _HEAD:
         return "classes"
-    if is_inflated(here, there):
-        return "images"
     return "frames" if kind == _BILINEAR and inner.startswith("t/") else None
 
 
@@ -127,3 +132,14 @@ def of_places(here, there, of_images):
             return None
         moves |= found
     return moves
+
+
+def lasting(config):
+    """Returns a serialised object without what does not change its answer, such as initializers and names."""
+    if isinstance(config, dict):
+        return {
+            key: lasting(value)
+            for key, value in config.items()
+            if key not in _FREE and not key.endswith(_FREE_ENDINGS)
+        }
+    return [lasting(item) for item in config] if isinstance(config, list | tuple) else config

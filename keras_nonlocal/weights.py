@@ -18,8 +18,8 @@ from keras.src.saving import saving_lib
 from keras_nonlocal.checkpoints import Report
 from keras_nonlocal.checkpoints.layout import lay_out
 from keras_nonlocal.checkpoints.plain import visible
-from keras_nonlocal.comparing import LACKS, LEFT_OVER, compared, lasting
-from keras_nonlocal.moves import as_argument, checked_moves, is_inflated
+from keras_nonlocal.comparing import LACKS, LEFT_OVER, compared
+from keras_nonlocal.moves import as_argument, checked_moves, is_inflated, lasting
 
 
 def load_weights(model, path, builder="load_weights", adapt=()):
@@ -151,6 +151,8 @@ def _read(file):
         with contextlib.closing(saving_lib.H5IOStore(file, mode="r")) as store:
             return *_stored(store.h5_file), None
     with zipfile.ZipFile(file) as archive:
+        if sum(member.file_size for member in archive.infolist()) > os.path.getsize(file):
+            raise ValueError("it is compressed, which Keras's are not")
         config = json.loads(saving_lib._safe_zip_read(archive, "config.json"))
         arguments = {layer["config"]["name"]: lasting(layer) for layer in config["config"]["layers"]}
         with contextlib.closing(saving_lib.H5IOStore("model.weights.h5", archive=archive)) as store:
@@ -165,7 +167,9 @@ def _stored(group):
         if key.startswith("layers/") and "vars" in inner[:-1]:
             variables[key] = "", tuple(item.shape)
         elif key.startswith("layers/") and inner[1:] == ["vars"]:
-            layers[inner[0]] = item.attrs.get("name")
+            layers[inner[0]] = name = item.attrs.get("name")
+            if name is not None and not isinstance(name, str):
+                raise ValueError(f"the name {name!r} of a layer, which is no text")
 
     group.visititems(visit)
     return layers, variables

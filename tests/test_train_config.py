@@ -290,3 +290,8 @@ def test_directories_are_needed_where_videos_are_read(name):
 def test_read_config_names_the_remedy(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"Expected .*Received .*no run.flags.*Try"):
         read_config(tmp_path)
+
+
+def test_a_misspelt_move_is_told_with_the_nearest():
+    with pytest.raises(ValueError, match=r"--adapt to be names among .*'class', 'nl'.*Try: --adapt=classes$"):
+        Config(**VALID, adapt=("class", "nl"))

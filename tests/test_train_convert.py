@@ -1,13 +1,16 @@
 """The convert command: real files become weights that give the released numbers, or nothing is written."""
 
+import dataclasses
 import hashlib
 import json
 import os
 import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -15,11 +18,12 @@ import released
 from absl import flags
 from torch_file import write_torch
 
-from keras_nonlocal import VideoResNet
+from keras_nonlocal import ImageResNet, VideoResNet
 from train import convert
 from train.command_line import define_flags
 from train.config import Config
 from train.fields import parse
+from train.loop.checkpoints import Checkpoints
 from train.network import NetworkError, build_network
 
 SMALL = ["--depth=18", "--blocks=res3_0", "--block=NonLocal", "--num_classes=3"]
@@ -277,3 +281,144 @@ def test_images_have_a_thousand_classes_unless_told(tmp_path):
             with pytest.raises(SystemExit):
                 main("--format=torchvision", "--source=s", "--output=o", f"--images={images}")
     assert classes == {True: 1000, False: 400}
+
+
+def of_a_run(folder, config, model=None, **changes):
+    """Writes what a run leaves; without a model, what it leaves before its end."""
+    folder.mkdir(parents=True)
+    if model is not None:
+        model.save(folder / "model.keras")
+    run = dataclasses.replace(config, data_dir="data", workdir=str(folder), **changes)
+    (folder / "run.flags").write_text(run.to_flags())
+    return str(folder)
+
+
+def own(source, output, *flags):
+    main("--format=keras_nonlocal", f"--source={source}", f"--output={output}", *flags)
+    return described_network(Path(str(output).replace(".weights.h5", ".weights.json")))
+
+
+def test_weights_of_a_run_are_moved_with_an_account_of_every_tensor(tmp_path, capsys):
+    fields = {"depth": 18, "blocks": ("res3_0",), "block": ("NonLocal",)}
+    config = Config(**fields, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))
+    model = build_network(config, 3)
+    model.get_layer("res3_0_block").norm.gamma.assign(np.full(128, 0.5))
+    source, output = of_a_run(tmp_path / "run", config, model), tmp_path / "moved.weights.h5"
+    flags = ["--depth=18", "--blocks=res3_0,res4_1", "--block=NonLocal", "--num_classes=5"]
+    colours = ["--mean=1,2,3", "--std=4,5,6"]
+    for given, words in (
+        ([], r"run.flags says of --source=.*Try: --mean=1.0,2.0,3.0 --std=4.0,5.0,6.0$"),
+        (colours, r"run.flags says of --source=.*Try: --adapt=blocks$"),
+        ([*colours, "--adapt=blocks"], r"Expected --source that were .*Try: --adapt=\"classes,blocks\", or"),
+    ):
+        with pytest.raises(SystemExit, match=words):
+            own(source, output, *flags, *given)
+    assert os.listdir(tmp_path) == ["run"]
+
+    again, described = own(source, output, *flags, *colours, "--adapt=classes,blocks")
+    line = f"wrote {output} from {source}: 112 variables loaded, 14 kept at their start, 2 tensors dropped"
+    assert capsys.readouterr().out.splitlines()[-1] == line
+    again.load_weights(output)
+    np.testing.assert_array_equal(again.get_layer("res3_0_block").norm.gamma, 0.5)
+    assert described["format"] == "keras_nonlocal" and described["source"] == "run"
+    assert described["sha256"] == hashlib.sha256((tmp_path / "run/model.keras").read_bytes()).hexdigest()
+    assert sorted(described["dropped"]) == ["fc/bias", "fc/kernel"] and len(described["kept"]) == 14
+    assert (described["mean"], described["std"]) == ([1, 2, 3], [4, 5, 6])
+    assert "adapt" not in described["model_flags"]
+    fields |= {"blocks": ("res3_0", "res4_1"), "weights": str(output)}
+    with pytest.raises(NetworkError, match=r"moved.weights.json says .*Try: --mean=1.0,2.0,3.0 --std"):
+        build_network(Config(**fields), 5)
+
+
+@pytest.mark.parametrize("ema", [pytest.param(0.0, marks=pytest.mark.long), 0.9])
+def test_a_run_that_has_not_ended_gives_its_averages(ema, tmp_path):
+    config = Config(depth=18, blocks=(), dropout=0.5)
+    source = of_a_run(tmp_path / "run", config, ema=ema)
+    model = build_network(config, 3)
+    for variable in model.weights:
+        variable.assign(np.ones(variable.shape))
+    optimizer = keras.optimizers.SGD(momentum=0.9)
+    optimizer.build(model.trainable_variables)
+    averages = [keras.Variable(np.full(v.shape, 2.0), trainable=False) for v in model.trainable_weights]
+    variables = [*model.variables, *optimizer.variables, *(averages if ema else ())]
+    Checkpoints(os.path.join(source, "checkpoints"), variables, 2).save({"step": 7})
+
+    with pytest.raises(NetworkError, match=r"Try: python -m train.convert --format=keras_nonlocal --source="):
+        build_network(dataclasses.replace(config, weights=source), 3)
+    output = tmp_path / "x.weights.h5"
+    again, described = own(source, output, "--depth=18", "--blocks=", "--num_classes=3")
+    again.load_weights(output)
+    expected = 2 if ema else 1
+    np.testing.assert_array_equal(again.get_layer("fc").kernel, expected)
+    np.testing.assert_array_equal(again.get_layer("stem_conv").layer.kernel, expected)
+    np.testing.assert_array_equal(again.get_layer("stem_norm").moving_mean, 1)
+    assert described["sha256"] is None
+    with pytest.raises(SystemExit, match=rf"run.flags says of --source={source}\. .*Try: --depth=18"):
+        own(source, tmp_path / "y.weights.h5", "--depth=34", "--blocks=", "--num_classes=3")
+    for path in (tmp_path / "run/checkpoints").glob("*.index"):
+        path.write_bytes(b"damaged")
+    with pytest.raises(SystemExit, match=r"^error: [^\n]*Expected a whole checkpoint in [^\n]*Try: [^\n]*$"):
+        own(source, tmp_path / "y.weights.h5", "--depth=18", "--blocks=", "--num_classes=3")
+    assert sorted(os.listdir(tmp_path)) == ["run", "x.weights.h5", "x.weights.json"]
+
+
+def test_own_weights_that_are_damaged_or_hostile(small, tmp_path, monkeypatch):
+    model = small[1]
+    model.save(tmp_path / "whole.keras")
+    whole = (tmp_path / "whole.keras").read_bytes()
+    (tmp_path / "cut.keras").write_bytes(whole[: len(whole) // 2])
+    with zipfile.ZipFile(tmp_path / "packed.keras", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("config.json", bytes(10**7))
+    model.save_weights(tmp_path / "outside.weights.h5")
+    (tmp_path / "secret").write_bytes(bytes(12))
+    with h5py.File(tmp_path / "outside.weights.h5", "r+") as file:
+        group = file["layers/dense/vars"]
+        del group["1"]
+        group.create_dataset("1", (3,), "float32", external=[(str(tmp_path / "secret"), 0, 12)])
+    with h5py.File(tmp_path / "text.weights.h5", "w") as file:
+        file["layers/conv/vars/0"] = "text"
+        file["layers/conv/vars"].attrs["name"] = 7
+    cases = {
+        "cut.keras": "cannot be read", "packed.keras": "it is compressed", "none.keras": "no such file",
+        "outside.weights.h5": "cannot be read", "text.weights.h5": "the name .*7.* of a layer",
+    }  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    before = sorted(os.listdir())
+    for name, words in cases.items():
+        with pytest.raises(SystemExit, match=rf"^error: [^\n]*{words}[^\n]*Try: [^\n]*$"):
+            own(name, "new.weights.h5", "--depth=18", "--blocks=", "--num_classes=3")
+    assert sorted(os.listdir()) == before
+
+
+def test_flags_of_one_format_are_none_of_another(small, tmp_path):
+    for given, words in (
+        (["--format=keras_nonlocal", "--ignore_head"], "--adapt alone .*--ignore_head. Try: --adapt="),
+        (["--format=tsm", "--adapt=classes"], "--adapt with --format=keras_nonlocal.*Try: --ignore_head"),
+    ):
+        with pytest.raises(SystemExit, match=f"error: Expected {words}"):
+            main(*given, f"--source={small[0]}", f"--output={tmp_path / 'w.weights.h5'}", *SMALL)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_resnet_of_torchvision_starts_any_network_by_two_commands(tmp_path):
+    """The first makes weights of an image network, and the second is a run with --weights and --adapt."""
+    image = ImageResNet(18, num_classes=10, input_shape=(32, 32, 3))
+    tensors = released_names(image)
+    names = {name: name.removeprefix("base_model.").replace("new_fc", "fc") for name in tensors}
+    write_torch(tmp_path / "resnet18.pth", {names[name]: array for name, array in tensors.items()})
+    output = tmp_path / "start.weights.h5"
+    flags_of_network = ["--depth=18", "--blocks=", "--num_classes=10", "--images"]
+    source = tmp_path / "resnet18.pth"
+    main("--format=torchvision", f"--source={source}", f"--output={output}", *flags_of_network)
+
+    run = {"depth": 18, "temporal": "i3d_3x3x3", "blocks": ("res3_1",), "block": ("NonLocal",)}
+    run |= {"weights": str(output), "adapt": ("classes", "blocks", "images")}
+    model = build_network(Config(**run), 3)
+    kernel = np.asarray(image.get_layer("res3_0_conv1").layer.kernel)
+    np.testing.assert_array_equal(
+        model.get_layer("res3_0_conv1").kernel, np.broadcast_to(kernel / 3, (3, *kernel.shape))
+    )
+    np.testing.assert_array_equal(
+        model.get_layer("res3_1_conv1").layer.kernel, image.get_layer("res3_1_conv1").layer.kernel
+    )
+    np.testing.assert_array_equal(model.get_layer("res3_1_block").norm.gamma, 0)

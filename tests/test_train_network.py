@@ -3,9 +3,12 @@
 import dataclasses
 import inspect
 
+import keras
+import numpy as np
 import pytest
 
 from keras_nonlocal import AttentionChain, GlobalContext, NonLocal, RegionNonLocal, VideoResNet
+from train.command_line import read_config
 from train.config import Config
 from train.fields import field_of
 from train.network import BLOCKS, NetworkError, blocks_from_text, build_network, check_network, network_fields
@@ -200,6 +203,22 @@ def test_a_new_argument_needs_its_field_alone(monkeypatch):
     monkeypatch.setattr("train.network.VideoResNet", build)
     assert build_network(added(depth=101, width=3), 10) == (101, 3)
     assert build_network(added(depth=101), 10) == (101, None)
+
+
+def test_a_trained_run_moves_to_other_classes_and_more_blocks(finished_run, capsys):
+    """The features are the trained ones until the new block trains."""
+    config, weights = read_config(finished_run.workdir), str(finished_run.workdir)
+    config = dataclasses.replace(config, weights=weights, block=("RegionNonLocal",))
+    moved = dataclasses.replace(config, blocks=("res3_0", "res4_1"), adapt=("classes", "blocks"))
+    model, trained = build_network(moved, 5), build_network(config, 8)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(": 109 variables loaded, 11 kept at their start, 2 tensors dropped")
+    assert lines[1].endswith(": 111 variables loaded, 0 kept at their start, 0 tensors dropped")
+    clips = np.random.default_rng(0).standard_normal((2, 4, 32, 32, 3)).astype("float32")
+    features = [keras.Model(m.input, m.get_layer("pool").output) for m in (model, trained)]
+    one, two = (network(clips, training=False) for network in features)
+    np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5)
+    assert np.abs(one).max() > 0.1 and model.output_shape == (None, 5)
 
 
 def test_flags_that_describe_no_network(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from keras_nonlocal.moves import MOVES
+from keras_nonlocal.presets import save_to_preset
 from train.config import Config
 from train.network import NetworkError, _serialised, build_network, check_network, network_fields
 from train.origin import check_origin, origin
@@ -225,3 +226,26 @@ def test_without_a_file_beside_the_names_are_those_of_the_weights(start, tmp_pat
     start[2].save_weights(path)
     with pytest.raises(NetworkError, match=r"Expected `weights` \(--weights\) that .*lacks res3_1_block/"):
         build_network(Config(**FIELDS | {"blocks": ("res3_1",)}, weights=str(path)), 3)
+
+
+def test_a_preset_says_what_its_weights_are(start, tmp_path):
+    folder = str(tmp_path / "preset")
+    colours = {"mean": (1.0, 2.0, 3.0), "std": (4.0, 5.0, 6.0)}
+    save_to_preset(folder, start[2], preprocessing=colours)
+    build_network(Config(**FIELDS, **colours, weights=folder), 3)
+    for values, remedy in (
+        ({}, "--mean=1.0,2.0,3.0 --std=4.0,5.0,6.0"),
+        (colours | {"topology": "keras"}, "--topology=torchvision"),
+    ):
+        with pytest.raises(NetworkError, match=rf"config.json says of --weights=.*Try: {remedy}$"):
+            build_network(Config(**FIELDS | values, weights=folder), 3)
+    scaled = Config(**FIELDS | colours | {"block": ("NonLocal(scaled=True)",)}, weights=folder)
+    with pytest.raises(
+        NetworkError, match=r"Try: --blocks=res3_0 '--block=res3_0=NonLocal\(pairwise=.*scaled=False"
+    ):
+        build_network(scaled, 3)
+    with pytest.raises(NetworkError, match=r"3 classes.*Received 5 classes. Try: --adapt=classes$"):
+        build_network(Config(**FIELDS, **colours, weights=folder), 5)
+    (tmp_path / "preset/README.md").write_text("changed")
+    with pytest.raises(NetworkError, match=r"--weights=.*README.md with other bytes than checksums"):
+        build_network(Config(**FIELDS, **colours, weights=folder), 3)

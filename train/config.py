@@ -100,7 +100,7 @@ class Config:
         (),
         "by what the network may differ from that of --weights: "
         + "; ".join(f"{name}, {words}" for name, words in MOVES.items()),
-        Constraint(lambda names: set(names) <= set(MOVES), f"names among {', '.join(MOVES)}"),
+        Constraint(lambda names: {*names} <= {*MOVES}, f"names among {', '.join(MOVES)}", tuple(MOVES)),
     )
     block: tuple[str, ...] = _network(
         ("RegionNonLocal",),

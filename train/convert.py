@@ -60,6 +60,11 @@ def convert(config, source, format, output, num_classes=400, images=False, **opt
         )
     described = _new_files(output)[1]
     kept = {}
+    if config.adapt and format != OWN:
+        raise ValueError(
+            f"Expected --adapt with --format={OWN} alone. Received --format={format}. "
+            "Try: --ignore_head and --allow_missing_blocks, its names for classes and blocks"
+        )
     if format == OWN:
         model, report, kept = _moved(config, source, num_classes, images, options)
     else:
@@ -99,8 +104,13 @@ def _moved(config, source, num_classes, images, options):
         )
     with run_of_checkpoint(source) as path:
         config = dataclasses.replace(config, weights=path)
-        model, report = network_and_report(config, num_classes, images)
+        try:
+            model, report = network_and_report(config, num_classes, images)
+        except NetworkError as error:
+            text = str(error).replace("`weights` (--weights)", "--source").replace("--weights=", "--source=")
+            raise NetworkError(text.replace(path, source)) from error
         beside = origin(path)
+    report = report if path == source else report._replace(sha256=None)
     known = beside.fields if beside else {}
     return model, report, {name: getattr(config, name) for name in ("mean", "std") if name in known}
 

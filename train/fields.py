@@ -127,6 +127,8 @@ def check_fields(config, relations):
 def _nearest_choice(value, choices, default):
     if not choices:
         return default
+    if isinstance(value, tuple):
+        return tuple(found for item in value if (found := nearest(item, choices))) or default
     if isinstance(value, int):
         return min(choices, key=lambda choice: abs(choice - value))
     return nearest(value, choices) or default

@@ -8,7 +8,9 @@ import shlex
 from typing import NamedTuple
 
 from keras_nonlocal.architecture import IMAGES, TEMPORAL_KINDS, TOPOLOGIES
+from keras_nonlocal.described import described
 from keras_nonlocal.moves import MOVES, of_places
+from keras_nonlocal.presets import read_preset
 from train.command_line import read_config
 from train.fields import as_flags
 
@@ -54,7 +56,7 @@ def origin(weights):
 
     Args:
         weights: The path of X.weights.h5, beside which X.weights.json of `train.convert` may be, of a
-            `.keras` file, beside which run.flags of its run may be, or of a run's directory.
+            `.keras` file, beside which run.flags of its run may be, or the directory of a run or a preset.
 
     Raises:
         ValueError: The file beside the weights cannot be read, or says that they do not take RGB.
@@ -63,6 +65,8 @@ def origin(weights):
     if weights.endswith(_SUFFIX):
         path = weights.removesuffix(".h5") + ".json"
         return _converted(path) if os.path.isfile(path) else None
+    if os.path.isfile(os.path.join(weights, "config.json")):
+        return _preset(weights)
     folder = weights if os.path.isdir(weights) else os.path.dirname(weights)
     if not (os.path.isdir(weights) or os.path.basename(weights) == "model.keras"):
         return None
@@ -150,6 +154,29 @@ def _converted(path):
     classes, images = fields.pop("num_classes", None), fields.pop("images", False)
     kept = {name: tuple(described[name]) for name in ("mean", "std") if name in described}
     return Origin(path, fields | made_for | kept, classes, images)
+
+
+def _preset(weights):
+    preset = read_preset(weights)
+    fields = {name: value for name, value in preset.arguments.items() if name in _BUILDS}
+    fields["squeeze_excite_ratio"] = fields.get("squeeze_excite_ratio") or 0
+    fields |= {
+        name: tuple(preset.preprocessing[name]) for name in ("mean", "std") if name in preset.preprocessing
+    }
+    places = fields.pop("blocks", {})
+    made = {f"{stage}_{i}": make(name="block") for stage, row in places.items() for i, make in row.items()}
+    fields |= {"blocks": tuple(made), "block": tuple(f"{p}={_text(described(b))}" for p, b in made.items())}
+    path = os.path.join(weights, "config.json")
+    return Origin(path, fields, preset.arguments.get("num_classes"), preset.images)
+
+
+def _text(block):
+    """Returns a described block as --block has it."""
+    inner = {
+        name: _text(value) if isinstance(value, dict) else repr(value)
+        for name, value in block["arguments"].items()
+    }
+    return f"{block['class']}({', '.join(f'{name}={text}' for name, text in inner.items())})"
 
 
 def _essence(config, images, blocks):

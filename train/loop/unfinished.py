@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 
+from keras_nonlocal.described import without_memory
 from train.command_line import read_config
 from train.loop.checkpoints import CheckpointError, newest_values
 from train.network import build_network
@@ -41,7 +42,8 @@ def run_of_checkpoint(source):
 def _network(config, values, source):
     """Returns the network of a run with the values of a checkpoint: variables, then others, then averages."""
     config = dataclasses.replace(config, weights="", adapt=())
-    paths = [variable.path for variable in build_network(config, 1).variables]
+    with without_memory():
+        paths = [variable.path for variable in build_network(config, 1).variables]
     model = build_network(config, values[paths.index("fc/bias")].shape[0])
     variables, averaged = model.variables, model.trainable_weights if config.ema else []
     found = [*values[: len(variables)], *values[len(values) - len(averaged) :]]
