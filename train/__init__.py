@@ -4,3 +4,7 @@
 halves of a run from it. `loop` trains and evaluates, with `optim` and `evaluate` as its parts. The programs
 turn flags into calls: `__main__` and `kinetics` (a run), `convert`, `predict`, `profile` and `demo`.
 """
+
+import quiet_tensorflow
+
+quiet_tensorflow.in_programs()

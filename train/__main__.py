@@ -35,6 +35,7 @@ def main(argv, flag_values=flags.FLAGS):
     """Checks the flags, opens the data, trains and evaluates, and prints the results."""
     tf.get_logger().setLevel("WARNING")
     logging.set_verbosity(logging.WARNING)  # TensorFlow has a note for each checkpoint.
+    logging.get_absl_handler().setFormatter(None)  # Warnings are sentences, without the line that logs them.
     try:
         refuse_words(argv)
         run = config_from_flags(flag_values, ("data_dir", "workdir", "train_annotations", "val_annotations"))
