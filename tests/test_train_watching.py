@@ -96,6 +96,15 @@ def test_a_line_fits_a_terminal_and_says_how_far_the_run_is(out, monkeypatch):
     assert out.getvalue().endswith("\n")
 
 
+def test_a_line_is_cut_where_a_terminal_is_narrow(monkeypatch):
+    monkeypatch.setattr("sys.stdout", out := Terminal())
+    monkeypatch.setenv("COLUMNS", "30")
+    run = a_run(steps=1)
+    run.step = 1
+    Line(run).on_train_batch_end(0, {"loss": 1.0, "top1": 0.5, "waited": 0.0})
+    assert out.getvalue() == "Epoch 1/4  1/1  validation ...  loss"[:29] + "\033[K\r"
+
+
 def test_a_step_is_timed_from_the_request_of_its_batch():
     def slow():
         for number in range(3):
