@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 BACKENDS := .venv-backends
 # With an older protobuf, which Apache Beam wants.
 BEAM := .venv-beam
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Compiling takes most of the time of the tests on JAX, and half of that with these. Level 0 gives wrong gradients.
 QUICK_XLA := XLA_FLAGS="--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1"
 # Two processes of pytest; one that has no tests left takes half of what the other still has. TensorFlow keeps much

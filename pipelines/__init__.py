@@ -15,3 +15,7 @@ The modules know nothing of models. A clip passes through them in this order:
 `builders` is for TFDS, `synthetic` makes data sets with known answers, `whole_files` writes files whole or
 not at all.
 """
+
+import quiet_tensorflow
+
+quiet_tensorflow.in_programs()

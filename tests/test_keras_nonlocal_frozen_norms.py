@@ -59,6 +59,9 @@ def test_the_switch_freezes_statistics_and_weights_and_lasts(block, x):
     assert not {"gamma", "beta"} & {weight.name for weight in layer.trainable_weights}
     again = block.from_config(layer.get_config())
     assert again.frozen_batch_norm is True
+    config = layer.get_config()
+    del config["frozen_batch_norm"]  # As in files that are older than the argument.
+    assert block.from_config(config).frozen_batch_norm is None
     for said in (None, False):
         free = block(**arguments, frozen_batch_norm=said)
         free.build(x.shape)

@@ -69,11 +69,3 @@ def test_a_failing_stage_ends_the_demo(tmp_path):
     assert process.returncode == 1
     assert "error: Expected --epochs to be at least 1" in process.stderr
     assert "error: the demo stopped, 'train and evaluate' ended with status 1" in process.stderr
-
-
-def test_notes_of_tensorflow_are_not_printed_and_all_else_is(tmp_path, monkeypatch, capfd):
-    notes = ["I0000 00:00:1 1 port.cc:153] oneDNN", "\t [[{{node MultiDeviceIteratorGetNextFromShard}}]]"]
-    (tmp_path / "says.py").write_text(f"import sys; sys.stderr.write({chr(10).join([*notes, 'error: x'])!r})")
-    monkeypatch.chdir(tmp_path)
-    assert demo._run(["says"]) == 0
-    assert capfd.readouterr().err == "error: x"

@@ -50,6 +50,7 @@ def run_and_print(run, names):
     """
     tf.get_logger().setLevel("WARNING")
     logging.set_verbosity(logging.WARNING)  # TensorFlow has a note for each checkpoint.
+    logging.get_absl_handler().setFormatter(None)  # Warnings are sentences, without the line that logs them.
     try:
         strategy = open_strategy()
         workers = Workers(strategy)

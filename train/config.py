@@ -89,7 +89,7 @@ class Config:
     squeeze_excite_ratio: int = _network(
         0, "reduction of the SE layer in residual blocks, 0 for no such layer", at_least(0), none=True
     )
-    frozen_batch_norm: bool = _network(False, "keep the network's batch norms to their running statistics")
+    frozen_batch_norm: bool = _network(False, "keep batch norms to their running statistics, also in blocks")
     weights: str = _network(
         "",
         "what to start from: X.weights.h5 of train.convert, a .keras file, or the directory of a run or a "

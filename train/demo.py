@@ -8,7 +8,6 @@ Each stage is the command that a user would type; this program only runs and tim
 
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -21,10 +20,6 @@ from train.fields import parse_or_end
 
 _FLAGFILE = os.path.join(os.path.dirname(__file__), "flagfiles", "demo.flags")
 _UNSEEN_LABEL = "turning clockwise"
-_TENSORFLOW_NOTE = re.compile(
-    r"[IWE]\d{4} \d|WARNING: All log messages before absl|To enable the following instructions"
-    r"|\t \[\[\{\{node "  # The second line of a note.
-)
 
 
 def stages(directory, videos, training_flags):
@@ -95,13 +90,8 @@ def _make_anew(directory):
 
 
 def _run(arguments):
-    """Runs `python -m` and returns the status; the notes of TensorFlow's C++ code are not printed."""
-    command = [sys.executable, "-m", *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as process:
-        for line in process.stderr:
-            if not _TENSORFLOW_NOTE.match(line):
-                print(line, end="", file=sys.stderr, flush=True)
-    return process.returncode
+    """Runs `python -m` and returns the status."""
+    return subprocess.run([sys.executable, "-m", *arguments], check=False).returncode
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ class RunState:
         is_stopping: Whether a worker has heard a signal.
         is_out_of_time: Whether training has taken `config.max_minutes`, by the chief's clock.
         batches: How many batches this process has trained on or evaluated.
+        seconds_per_view: What a view took this worker in the last validation, or None.
     """
 
     def __init__(self, config, data, model, average, stop, workers):
@@ -51,7 +52,7 @@ class RunState:
         self.workers, self.is_stopping, self.batches = workers, False, 0
         self.step, self.epoch, self.overflows = 0, 0, 0
         self.logs, self.metrics, self.skipped, self.best, self.history = {}, None, [], None, []
-        self.is_out_of_time = False
+        self.is_out_of_time, self.seconds_per_view = False, None
         self._seconds, self._since = 0.0, time.monotonic()
         self._saved_at, self._saved_step = time.monotonic(), 0
         of_metrics = {id(variable) for variable in model.metrics_variables}
@@ -247,11 +248,17 @@ class Validation(Progress):
     def __init__(self, run, scores=(), seconds=0.0):
         super().__init__(scores, seconds)
         self._run, self.part = run, run.workers.part
+        self._views, self._begin = 0, None
 
     def on_predict_batch_end(self, batch, logs=None):
         """Adds the scores of a batch, and ends the evaluation if a signal came."""
         super().on_predict_batch_end(batch, logs)
         self._run.batches += 1
+        if self._begin is None:  # The first batch is compiled, and waits for the pipeline to fill.
+            self._begin = time.monotonic()
+        else:
+            self._views += len(logs["outputs"])
+            self._run.seconds_per_view = (time.monotonic() - self._begin) / self._views
         self.model.stop_predicting = bool(self._run.stop)
 
     def complete(self):

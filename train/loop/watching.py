@@ -57,21 +57,16 @@ def reports_of(run):
 class Pace:
     """How long a run will take, by the steps and validations of this process.
 
-    Until a validation is timed, a view of it is taken to need a third of what a clip needs in training, in
-    proportion to the pixels. A view of the last evaluation takes as long as one of a validation.
+    Until a view of a validation is timed, it is taken to need a third of what a clip needs in training, in
+    proportion to the pixels. A view of the last evaluation takes as long.
     """
 
     def __init__(self, run):
-        self._run, self._validation = run, None
-        self._steps = collections.deque(maxlen=_MOST_STEPS)
+        self._run, self._steps = run, collections.deque(maxlen=_MOST_STEPS)
 
     def add_step(self, seconds):
         """Takes the seconds of a step."""
         self._steps.append(seconds)
-
-    def add_validation(self, seconds):
-        """Takes the seconds of a validation."""
-        self._validation = seconds
 
     @property
     def is_known(self):
@@ -86,11 +81,10 @@ class Pace:
     @property
     def validation(self):
         """The seconds of a validation."""
-        if self._validation is not None:
-            return self._validation
-        config = self._run.config
-        view = self.step / config.batch_size / 3 * (config.test_size / config.crop) ** 2
-        return view * len(self._run.data.val.manifest)
+        run, view = self._run, self._run.seconds_per_view
+        if view is None:
+            view = self.step / run.config.batch_size / 3 * (run.config.test_size / run.config.crop) ** 2
+        return view * len(run.data.val.manifest) / run.workers.part.count
 
     @property
     def evaluation(self):
@@ -148,10 +142,6 @@ class Line(keras.callbacks.Callback):
         self._said, self._is_traced = 0, False
         self._began = self._shown = time.monotonic()
 
-    def on_train_begin(self, logs=None):
-        """Begins to wait for a validation, where no step comes before it."""
-        self._began = time.monotonic()
-
     def on_train_batch_begin(self, batch, logs=None):
         """Begins to time a step."""
         self._began = time.monotonic()
@@ -161,7 +151,7 @@ class Line(keras.callbacks.Callback):
         now, run = time.monotonic(), self._run
         if self._is_traced:  # The first step is compiled.
             self._pace.add_step(now - self._began)
-        self._is_traced, self._began = True, now
+        self._is_traced = True
         if self._pace.is_known and not self._said:
             self._say_time()
         done = run.step - run.epoch * run.steps_per_epoch
@@ -173,8 +163,7 @@ class Line(keras.callbacks.Callback):
             self._show(f"{done}/{run.steps_per_epoch}  {left}{_of(logs, '')}")
 
     def on_epoch_end(self, epoch, logs=None):
-        """Times the validation, and says what the epoch came to."""
-        self._pace.add_validation(time.monotonic() - self._began)
+        """Says what the epoch came to."""
         self._show(f"{_of(logs, '')}  {_of(logs, 'val_')}")
         self.close()
         if self._said < 2 and self._pace.is_known and epoch + 1 < self._run.config.epochs:
@@ -189,7 +178,8 @@ class Line(keras.callbacks.Callback):
         text = f"Epoch {self._run.epoch + 1}/{self._run.config.epochs}  {text}"
         self._shown = time.monotonic()
         if self._is_terminal:
-            print(f"\r{text[: shutil.get_terminal_size().columns - 1]}\033[K", end="", flush=True)
+            # What others print, as of a bad video, then begins at the beginning of the line.
+            print(f"{text[: shutil.get_terminal_size().columns - 1]}\033[K", end="\r", flush=True)
             self._is_open = True
         else:
             print(text, flush=True)
