@@ -1,0 +1,286 @@
+"""The sections of a report, each made of what the files of a run say, or of words for what is missing."""
+
+import collections
+import dataclasses
+import math
+import os
+import platform
+import shlex
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_nonlocal
+from train.config import Config
+from train.fields import as_flags
+from train.reporting.charts import confusion_chart, line_chart
+from train.reporting.elements import element, folded, joined, legible, named, percent, picture, table
+from train.reporting.page import facts, missing, section
+from train.reporting.pictures import confusion_picture
+from train.reporting.run_files import number
+
+_MOST_DRAWN = 40  # Classes of a confusion matrix with names.
+_WORST_CLASSES, _MOST_BAD = 20, 100
+
+
+def headline(run, matrix):
+    """Returns what the run was, how it ended, and how good it is."""
+    title = element("h1", f"Report of {legible(os.path.basename(os.path.abspath(run.workdir)), 80)}")
+    return joined(
+        title, element("p", _network(run)), element("p", _end(run), class_="soft"), _facts(run, matrix)
+    )
+
+
+def _network(run):
+    """Returns a sentence on network and data."""
+    config, classes = (
+        run.config,
+        f"{len(run.classes)} classes" if run.classes else "classes that it does not name",
+    )
+    if config is None:
+        return f"A network for {classes}; run.flags, which describes it, cannot be read."
+    blocks = " and ".join(config.block) if config.blocks else "no attention block"
+    data = run.results.get("data")
+    count = (
+        data.get("train", {}).get("used")
+        if isinstance(data, dict) and isinstance(data.get("train"), dict)
+        else None
+    )
+    shown = f", {count:,} training videos" if isinstance(count, int) else ""
+    text = (
+        f"{config.temporal.upper()} ResNet-{config.depth} with {blocks}, {config.clip_frames} frames a clip; "
+    )
+    return joined(legible(text), f"{classes}{shown}, from ", element("code", named(config.data_dir, 80)), ".")
+
+
+def _end(run):
+    """Returns a sentence on how far the run came."""
+    done = run.curves.get("epoch") or [0]
+    planned = f" of {run.config.epochs}" if run.config else ""
+    if not run.results:
+        return f"The run is not done: {done[-1]}{planned} epochs are, and results.json is not there."
+    seconds = number(run.results.get("train_seconds"))
+    took = f" in {duration(seconds)}" if math.isfinite(seconds) else ""
+    epochs = f"{done[-1]}{planned} epochs" if done[-1] else "training"
+    return f"The run is done: {epochs}{took}, and the evaluation."
+
+
+def _facts(run, matrix):
+    results, count = run.results, len(run.classes)
+    top1, top5, videos = (number(results.get(name)) for name in ("top1", "top5", "videos"))
+    items = []
+    if math.isfinite(top1):
+        low, high = interval(top1, videos)
+        items.append(("top-1", percent(top1), f"{percent(low)} to {percent(high)} with 95 % confidence"))
+    if math.isfinite(top5) and count > 5:
+        items.append(("top-5", percent(top5), ""))
+    if matrix is not None:
+        items.append(("mean class accuracy", percent(np.nanmean(recalls(matrix))), "the mean of all recalls"))
+    if count:
+        items.append(("chance", percent(1 / count), f"of {count} classes"))
+    if math.isfinite(videos):
+        views = f"{results.get('clips')} clips x {results.get('crops')} crops each"
+        items.append(("validation videos", f"{videos:,.0f}", legible(views, 60)))
+    if not math.isfinite(top1):
+        return joined(facts(*items), missing("There are no results yet, so the page has no final accuracy."))
+    return facts(*items)
+
+
+def interval(fraction, count):
+    """Returns Wilson's interval of 95 % for a fraction of `count` videos.
+
+    >>> low, high = interval(0.5, 10)
+    >>> f"{low:.3f} {high:.3f}"
+    '0.237 0.763'
+    """
+    if not count > 0:
+        return 0.0, 1.0
+    z, fraction = 1.96, min(max(fraction, 0.0), 1.0)
+    middle = (fraction + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(fraction * (1 - fraction) / count + (z / (2 * count)) ** 2)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def duration(seconds):
+    """Returns a time in words.
+
+    >>> duration(3700)
+    '1 h 2 min'
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+def curves(run):
+    """Returns loss, accuracies and rate by epoch."""
+    found = run.curves
+    if not found.get("epoch"):
+        reason = run.problems.get("curves.csv", "It has no rows.")
+        return section("Curves", missing(f"There are no curves. curves.csv: {legible(reason)}"))
+    accuracies = {"training top-1": found["top1"], "validation top-1": found["val_top1"]}
+    if not 0 < len(run.classes) <= 5:
+        accuracies["validation top-5"] = found["val_top5"]
+    epochs = found["epoch"]
+    charts = (
+        line_chart("Loss", {"training": found["loss"], "validation": found["val_loss"]}, epochs, "{:.3g}"),
+        line_chart("Accuracy", accuracies, epochs, "{:.0%}"),
+        line_chart("Learning rate", {"rate": found["learning_rate"]}, epochs, "{:.3g}"),
+    )
+    words = [
+        "The validation of an epoch shows the centre clip of each video, and the final evaluation may show "
+        "more views."
+    ]
+    good = [(value, -epoch) for value, epoch in zip(found["val_top1"], epochs, strict=True) if value == value]
+    if good:
+        best, epoch = max(good)
+        words.append(f"The best validation is that of epoch {-epoch}: {percent(best)}.")
+    if len(epochs) == 1:
+        words.append("There is one epoch, and so one point.")
+    return section(
+        "Curves", element("div", *charts, class_="charts"), element("p", " ".join(words), class_="soft")
+    )
+
+
+def recalls(matrix):
+    """Returns the fraction of each class's videos that are classified rightly, NaN where it has none."""
+    totals = matrix.sum(axis=1)
+    return np.where(totals > 0, np.diag(matrix) / np.maximum(totals, 1), np.nan)
+
+
+def classes(run, matrix):
+    """Returns the table of classes, the worst first, and the confusion matrix."""
+    if matrix is None:
+        reason = run.problems.get("scores_val.npz", "")
+        return section(
+            "Classes", missing(f"There are no scores of videos. scores_val.npz: {legible(reason)}")
+        )
+    order = np.argsort(recalls(matrix), kind="stable")  # NaN comes last.
+    columns = ["class", "videos", "recall", "precision", "most often taken for"]
+    rows = table(columns, [_class_row(k, matrix, run.classes) for k in order], numbers=(1, 2, 3))
+    told = "Recall: how many of a class are called so. Precision: how many that are called so are right."
+    many = len(order) > _MOST_DRAWN
+    rows = folded(f"All {len(order)} classes, the lowest recall first", rows) if many else rows
+    drawn = _large_matrix(matrix, run.classes, order) if many else confusion_chart(matrix, run.classes)
+    words = (
+        "A row has the videos of a true class, a column those that were called so; a dark diagonal is good."
+    )
+    return joined(
+        section("Classes", element("p", told, class_="soft"), rows),
+        section("Confusion matrix", element("p", words, class_="soft"), drawn),
+    )
+
+
+def _class_row(k, matrix, names):
+    total, called, right = matrix[k].sum(), matrix[:, k].sum(), matrix[k, k]
+    wrong = matrix[k].copy()
+    wrong[k] = 0
+    mistake = joined(named(names[wrong.argmax()]), f" ({wrong.max()})") if wrong.any() else ""
+    recall = percent(right / total) if total else "-"
+    return [named(names[k]), total, recall, percent(right / called) if called else "-", mistake]
+
+
+def _large_matrix(matrix, names, order):
+    """Returns the worst rows of a matrix of many classes in words, and all of it as a picture."""
+    rows = []
+    for k in order[:_WORST_CLASSES]:
+        taken = [
+            other for other in np.argsort(-matrix[k], kind="stable")[:4] if matrix[k, other] and other != k
+        ]
+        for_ = [joined(named(names[other]), f" {matrix[k, other]}", element("br")) for other in taken[:3]]
+        rows.append([named(names[k]), f"{matrix[k, k]} of {matrix[k].sum()}", joined(*for_)])
+    alt = f"Confusion matrix of {len(names)} classes; the classes are in the order of their labels"
+    return joined(
+        table(["the worst classes", "right", "taken for, videos"], rows, numbers=(1,)),
+        element("h3", "All classes"),
+        element("p", "From above and from left the classes are in the order of their labels.", class_="soft"),
+        picture(confusion_picture(matrix, names), "png", alt, class_="matrix"),
+    )
+
+
+def skipped(run):
+    """Returns what was skipped, and why."""
+    parts, data = [], run.results.get("data")
+    rows = []
+    for name, words in (("train", "training"), ("val", "validation")):
+        account = data.get(name) if isinstance(data, dict) else None
+        if isinstance(account, dict):
+            counts = [
+                legible(account.get(key, "-"), 20) for key in ("videos", "used", "skipped", "never_read")
+            ]
+            rows.append([words, *counts])
+        if name not in run.bad:
+            reason = run.problems.get(f"bad_videos_{name}.csv", "")
+            parts.append(
+                missing(
+                    f"It is not known which {words} videos were bad. bad_videos_{name}.csv: {legible(reason)}"
+                )
+            )
+        elif not run.bad[name]:
+            parts.append(element("p", f"No {words} video was bad."))
+        else:
+            parts.append(bad_videos(words, run.bad[name]))
+    if rows:
+        parts.insert(
+            0, table(["split", "videos", "used", "skipped", "never read"], rows, numbers=range(1, 5))
+        )
+    return section("Data, and what was skipped", *parts)
+
+
+def bad_videos(split, bad):
+    """Returns how many videos of a split are bad for which reasons, and which, from [(path, reason), ...]."""
+    counts = collections.Counter(legible(reason) for _, reason in bad).most_common()
+    rows = [[legible(path), legible(reason)] for path, reason in bad[:_MOST_BAD]]
+    left_out = f" The first {_MOST_BAD} of them:" if len(bad) > _MOST_BAD else ""
+    reasons = element("ul", *(element("li", f"{count} x {reason}") for reason, count in counts[:_MOST_BAD]))
+    which = folded(f"Which {split} videos were bad?{left_out}", table(["file", "reason"], rows))
+    return joined(
+        element("p", f"{len(bad)} {split} videos could not be read, or not all of them:"), reasons, which
+    )
+
+
+def settings(run):
+    """Returns the flags of the run, those that differ from the defaults first."""
+    if run.config is None:
+        return section("Settings", missing(legible(run.problems.get("run.flags", ""))))
+    changed, others = [], []
+    for field in dataclasses.fields(Config):
+        value = getattr(run.config, field.name)
+        flags = element("code", *(joined(named(flag, 200), element("br")) for flag in as_flags(field, value)))
+        row = [flags, legible(field.metadata["help"])]
+        (others if value == field.default else changed).append(row)
+    return section(
+        "Settings",
+        table(["what differs from the defaults", "meaning"], changed),
+        folded("All other flags", table(["as the defaults have it", "meaning"], others)),
+    )
+
+
+def commands(run):
+    """Returns the commands that go on from here, and the versions that wrote the page."""
+    # A report may be sent to others, so the commands are for whoever stands in the checkout.
+    workdir = legible(shlex.quote(run.workdir), 1000)
+    further = {
+        "Going on, if it was interrupted, or with more --epochs": f"train --flagfile={workdir}/run.flags",
+        "Curves, clips and confusion matrices": f"tensorboard.main --logdir={workdir}/tensorboard",
+        "Evaluating again": f"train.evaluate --workdir={workdir}",
+        "Classifying a video": f"train.predict --video=FILE --workdir={workdir}",
+        "Exporting for a server": f"savedmodels.export --workdir={workdir}",
+        "Writing this page again": f"train.reporting --workdir={workdir}",
+    }
+    lines = "\n\n".join(f"# {what}\npython -m {command}" for what, command in further.items())
+    return joined(section("What next", element("pre", lines)), versions())
+
+
+def versions():
+    """Returns the versions of what wrote the page."""
+    found = {
+        "keras_nonlocal": keras_nonlocal.__version__,
+        "Keras": keras.__version__,
+        "TensorFlow": tf.__version__,
+        "Python": platform.python_version(),
+    }
+    words = ", ".join(f"{name} {version}" for name, version in found.items())
+    return element("footer", element("p", f"Written with {words}.", class_="soft"))
