@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from train.loop.checkpoints import CheckpointError
+from train.loop.pictures import Pictures
 from train.loop.state import Validation
 from train.loop.stopping import Stopped
 from train.scoring.evaluation import evaluate, shared_out
@@ -65,6 +66,7 @@ def _fit_from(run):
     reports = [
         _Bar(done),  # It ends its line before others print.
         keras.callbacks.TensorBoard(os.path.join(config.workdir, "tensorboard"), write_graph=False),
+        Pictures(run),
     ]
     watch, saves = _Watch(run), _Saves(run)
     callbacks = keras.callbacks.CallbackList(
@@ -151,6 +153,7 @@ class _Watch(keras.callbacks.Callback):
             raise
         except FloatingPointError as error:
             raise Diverged(str(error).partition(" Try: ")[0].removesuffix(".")) from error
+        self._run.validated = progress.evaluated
         logs.update({f"val_{name}": scores[name] for name in ("loss", "top1", "top5")})
 
 

@@ -40,11 +40,12 @@ class RunState:
         best: {"epoch", "top1"} of the epoch with the best validation, or None.
         is_stopping: Whether a worker has heard a signal.
         batches: How many batches this process has trained on or evaluated.
+        validated: (logits, labels) of the last validation, or None.
     """
 
     def __init__(self, config, data, model, average, stop, workers):
         self.config, self.data, self.model, self.average, self.stop = config, data, model, average, stop
-        self.workers, self.is_stopping, self.batches = workers, False, 0
+        self.workers, self.is_stopping, self.batches, self.validated = workers, False, 0, None
         self.step, self.epoch, self.overflows = 0, 0, 0
         self.logs, self.metrics, self.skipped, self.best = {}, None, [], None
         self._seconds, self._since = 0.0, time.monotonic()

@@ -43,8 +43,7 @@ def line_chart(title, lines, epochs, form="{:g}"):
         points = [(x(epochs[i]), y(line[i])) if math.isfinite(line[i]) else None for i in chosen]
         parts += [_stroke(kind, run) for run in _runs(points)]
     keys = [
-        joined(_key(kind), f"{name} {form.format(line[-1]) if math.isfinite(line[-1]) else ''}")
-        for kind, (name, line) in zip("abc", lines.items(), strict=False)
+        _key(kind, name, line[-1], form) for kind, (name, line) in zip("abc", lines.items(), strict=False)
     ]
     described = "; ".join(_in_words(name, line, epochs, form) for name, line in lines.items())
     drawing = element(
@@ -81,9 +80,13 @@ def _runs(points):
     return [run for run in runs if run]
 
 
-def _key(kind):
+def _key(kind, name, last, form):
+    """Returns a piece of a line, with what it is and its last value."""
     stroke = element("line", x1=0, x2=26, y1=5, y2=5, class_=f"line {kind}")
-    return element("svg", stroke, viewBox="0 0 26 10", class_="key", aria_hidden="true")
+    piece = element("svg", stroke, viewBox="0 0 26 10", class_="key", aria_hidden="true")
+    return element(
+        "span", piece, f"{name} {form.format(last) if math.isfinite(last) else ''}", class_="named"
+    )
 
 
 def _in_words(name, line, epochs, form):

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import os
 import unicodedata
 
 _VOID = ("img", "input", "meta", "br")  # Elements that have no end.
@@ -27,7 +28,7 @@ def legible(text, most=300):
     return "".join(ascii(c)[1:-1] if unicodedata.category(c)[0] == "C" else c for c in text)
 
 
-def element(name, *children, **attributes):
+def element(name, /, *children, **attributes):
     """Returns an element as `Markup`.
 
     Args:
@@ -64,6 +65,11 @@ def named(name, most=48):
     return Markup(_escaped(short)) if short == longer else element("span", short, title=longer)
 
 
+def path_within(path, folder):
+    """Returns a path as it counts from a folder, if that is where it is."""
+    return path.removeprefix(os.path.join(folder, ""))
+
+
 def table(headings, rows, numbers=()):
     """Returns a table that scrolls by itself where it is wider than the page.
 
@@ -88,7 +94,7 @@ def folded(summary, *children, is_open=False):
     return element("details", element("summary", summary), *children, open=is_open)
 
 
-def picture(content, kind, alt, **attributes):
+def picture(content, kind, alt, /, **attributes):
     """Returns a picture whose file is in the page; `kind` is its format, such as "png"."""
     source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     return element("img", src=source, alt=alt, **attributes)

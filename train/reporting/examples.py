@@ -6,7 +6,7 @@ import numpy as np
 
 from pipelines.manifest.rows import Video
 from train.data import decoder, open_split
-from train.reporting.elements import element, joined, legible, named, percent, picture
+from train.reporting.elements import element, joined, legible, named, path_within, percent, picture
 from train.reporting.page import missing, section
 from train.reporting.pictures import encoded, frames_of
 from train.reporting.shown_clips import evaluation_view
@@ -58,19 +58,19 @@ def examples_section(run):
         parts.append(element("p", "There are none: each validation video was classified rightly."))
     words = "The videos whose true class has the lowest probability, as the network sees their centre clip."
     return joined(
-        section(
-            "Worst mistakes", element("p", words, class_="soft"), *parts, _cards(run.scores, mistakes, views)
-        ),
-        section("Surest right answers", _cards(run.scores, right, views)) if right else joined(),
+        section("Worst mistakes", element("p", words, class_="soft"), *parts, _cards(run, mistakes, views)),
+        section("Surest right answers", _cards(run, right, views)) if right else joined(),
     )
 
 
-def _cards(scores, found, views):
-    return element("div", *(_card(scores, example, views) for example in found), class_="cards")
+def _cards(run, found, views):
+    return element("div", *(_card(run, example, views) for example in found), class_="cards")
 
 
-def _card(scores, example, views):
+def _card(run, example, views):
     """Returns the frames of a video, what it is, and what it was taken for."""
+    scores = run.scores
+    path = path_within(scores.paths[example.place], run.config.data_dir if run.config else "")
     true, predicted = (named(scores.classes[k]) for k in (example.true, example.predicted))
     if example.true == example.predicted:
         words = element("p", element("b", true, class_="good"), f" with {percent(example.of_true)}")
@@ -91,9 +91,7 @@ def _card(scores, example, views):
             for frame in frames_of(frames, _FRAMES, _SIDE)
         ]
         shown = element("div", *(picture(jpeg, "jpeg", "") for jpeg in jpegs), class_="strip")
-    return element(
-        "article", shown, words, element("p", named(scores.paths[example.place], 80), class_="soft")
-    )
+    return element("article", shown, words, element("p", named(path, 80), class_="soft"))
 
 
 def _views(run, found):

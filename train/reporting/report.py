@@ -44,7 +44,7 @@ def write_report(workdir):
             examples_section(run),
             sections.classes(run, matrix),
             sections.skipped(run),
-            sections.settings(run),
+            sections.settings(run.config, run.problems.get("run.flags", "")),
             sections.commands(run),
         ),
     )

@@ -241,13 +241,13 @@ def bad_videos(split, bad):
     )
 
 
-def settings(run):
-    """Returns the flags of the run, those that differ from the defaults first."""
-    if run.config is None:
-        return section("Settings", missing(legible(run.problems.get("run.flags", ""))))
+def settings(config, problem=""):
+    """Returns the flags of a `Config`, those that differ from the defaults first; None is a problem."""
+    if config is None:
+        return section("Settings", missing(f"The settings are not known. run.flags: {legible(problem)}"))
     changed, others = [], []
     for field in dataclasses.fields(Config):
-        value = getattr(run.config, field.name)
+        value = getattr(config, field.name)
         flags = element("code", *(joined(named(flag, 200), element("br")) for flag in as_flags(field, value)))
         row = [flags, legible(field.metadata["help"])]
         (others if value == field.default else changed).append(row)

@@ -28,7 +28,7 @@ class ShownClip:
     seconds: np.ndarray
 
 
-def training_clips(config, data, count):
+def training_clips(config, data, count, account):
     """Returns the first clips of a training, at most an epoch's.
 
     They come out of the pipeline of the run itself, and their pixels are what the network gets, rounded to
@@ -36,8 +36,9 @@ def training_clips(config, data, count):
 
     Args:
         config: A `Config`.
-        data: Its `Data`. Videos that cannot be read are entered in its account.
+        data: Its `Data`.
         count: How many.
+        account: The `Account` in which videos are entered.
     """
     schedule = data.schedule
     count = min(count, schedule.steps_per_epoch * schedule.batch_size)
@@ -45,7 +46,7 @@ def training_clips(config, data, count):
         size = min(-(-count // schedule.repeats) * schedule.repeats, schedule.batch_size)
         schedule = dataclasses.replace(schedule, batch_size=size, epochs=1)
     alone = dataclasses.replace(config, data_service="")  # A service makes the same batches.
-    batches = training_batches(alone, data.train, data.accounts["train"], schedule)
+    batches = training_batches(alone, data.train, account, schedule)
     clips = []
     for pixels, labels in batches.take(-(-count // schedule.batch_size)):
         clips += zip(denormalised(pixels.numpy(), config), labels.numpy(), strict=True)
@@ -59,6 +60,12 @@ def denormalised(clips, config):
     """Returns clips that were normalised, float [..., 3], as pixels, uint8."""
     pixels = clips * np.array(config.std, np.float32) + np.array(config.mean, np.float32)
     return pixels.round().clip(0, 255).astype(np.uint8)
+
+
+def words_of(clip, classes):
+    """Returns the labels of a `ShownClip` in words, with their weights if it is mixed of several."""
+    names = [(classes[k], f" {weight:.0%}".replace("%", " %") * (weight < 1)) for k, weight in clip.labels]
+    return ", ".join(f"{name}{weight}" for name, weight in names)
 
 
 def evaluation_view(config, source, row):
