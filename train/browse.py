@@ -13,6 +13,7 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from pipelines.account import TooManyBadVideos
+from pipelines.bad_video import BadVideo
 from pipelines.dataset import iterators_ended_on_error, video_views
 from train import command_line
 from train.data import mixes, open_data, samplers, test_format
@@ -59,12 +60,10 @@ def browse(config, output, count=24):
         ]
     finally:
         data.close()
-    # It stands before all that it stops.
-    switch = (
-        element("input", type="checkbox", id="still"),
-        element("label", " Let the clips stand still, side by side", for_="still"),
-    )
-    write_page(output, "What the network sees", *switch, element("main", *children))
+    title, words = "What the network sees", " Let the clips stand still, frame by frame"
+    switch = element("input", type="checkbox", id="still")  # It stands before all that it stops.
+    label = element("label", words, for_="still")
+    write_page(output, title, element("h1", title), switch, label, element("main", *children))
 
 
 def _headline(config, data, clips):
@@ -128,44 +127,37 @@ def _played(pixels, seconds, alt, largest, **options):
 
 def _evaluation(config, data):
     """Returns the views of some validation videos, of different classes as far as there are such."""
-    videos, chosen, seen = data.val.manifest.videos, [], set()
-    for row, video in enumerate(videos):
-        if video.label not in seen and len(chosen) < _VIDEOS:
-            seen.add(video.label)
-            chosen.append(row)
-    parts = []
-    for row in chosen:
-        ok, views, reason = video_views(
-            data.val,
-            tf.constant(row, tf.int64),
-            test_format(config),
-            samplers(config)[1],
-            config.test_clips,
-            config.test_crops,
-        )
-        heading = element("h3", named(data.classes[videos[row].label]))
-        path = element("p", named(path_within(videos[row].path, config.data_dir), 80), class_="soft")
-        if not ok:
-            parts += [heading, path, element("p", f"It cannot be read: {legible(reason.numpy().decode())}")]
-            continue
-        clips = np.unique(np.linspace(0, config.test_clips - 1, _MOST_VIEWS).round().astype(int))
-        cards = [
-            element(
-                "article",
-                _played(views[clip * config.test_crops + crop].numpy(), 1.5, "Frames of a view", _VIEW_SIZE),
-                element("p", f"clip {clip + 1} of {config.test_clips}, crop {crop + 1}", class_="soft"),
-            )
-            for clip in clips.tolist()
-            for crop in range(config.test_crops)
-        ]
-        parts += [heading, path, element("div", *cards, class_="cards small")]
+    videos = enumerate(data.val.manifest.videos)
+    first_of = {video.labels: row for row, video in reversed(list(videos))}
+    parts = [_views(config, data, row) for row in sorted(first_of.values())[:_VIDEOS]]
     words = f"A video's scores are the mean over {config.test_clips} clips x {config.test_crops} crops."
     return section("Views of evaluation", element("p", words, class_="soft"), *parts)
 
 
+def _views(config, data, row):
+    """Returns some views of a validation video, and enters it in its account if it cannot be read."""
+    video, clips, crops = data.val.manifest.videos[row], config.test_clips, config.test_crops
+    names = ", ".join(data.classes[label.number] for label in video.labels)
+    heading = element("h3", named(names, 120))
+    path = element("p", named(path_within(video.path, config.data_dir), 80), class_="soft")
+    sample, row = samplers(config)[1], tf.constant(row, tf.int64)
+    ok, views, reason = video_views(data.val, row, test_format(config), sample, clips, crops)
+    if not ok:
+        bad = BadVideo(video.path, reason.numpy().decode())
+        data.accounts["val"].add(row, bad)
+        return joined(heading, path, element("p", f"It cannot be read: {legible(bad.reason)}."))
+    cards = []
+    for clip in np.unique(np.linspace(0, clips - 1, _MOST_VIEWS).round().astype(int)).tolist():
+        for crop in range(crops):
+            shown = _played(views[clip * crops + crop].numpy(), 1.5, "Frames of a view", _VIEW_SIZE)
+            words = f"clip {clip + 1} of {clips}, crop {crop + 1} of {crops}"
+            cards.append(element("article", shown, element("p", words, class_="soft")))
+    return joined(heading, path, element("div", *cards, class_="cards small"))
+
+
 def _classes(data):
     counts = [
-        collections.Counter(video.label for video in source.manifest.videos)
+        collections.Counter(label.number for video in source.manifest.videos for label in video.labels)
         for source in (data.train, data.val)
     ]
     rows = [

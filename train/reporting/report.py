@@ -26,6 +26,7 @@ def write_report(workdir):
         FileNotFoundError: There is no such directory.
         OSError: The page cannot be written.
     """
+    workdir = os.fspath(workdir)
     run = read_run(workdir)
     matrix = None
     if run.scores is not None:

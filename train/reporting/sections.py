@@ -61,7 +61,7 @@ def _end(run):
     if not run.results:
         return f"The run is not done: {done[-1]}{planned} epochs are, and results.json is not there."
     seconds = number(run.results.get("train_seconds"))
-    took = f" in {duration(seconds)}" if math.isfinite(seconds) else ""
+    took = f" in {duration(seconds)}" if 0 <= seconds < 1e9 else ""
     epochs = f"{done[-1]}{planned} epochs" if done[-1] else "training"
     return f"The run is done: {epochs}{took}, and the evaluation."
 
@@ -232,7 +232,7 @@ def skipped(run):
 def bad_videos(split, bad):
     """Returns how many videos of a split are bad for which reasons, and which, from [(path, reason), ...]."""
     counts = collections.Counter(legible(reason) for _, reason in bad).most_common()
-    rows = [[legible(path), legible(reason)] for path, reason in bad[:_MOST_BAD]]
+    rows = [[named(path, 100), legible(reason)] for path, reason in bad[:_MOST_BAD]]
     left_out = f" The first {_MOST_BAD} of them:" if len(bad) > _MOST_BAD else ""
     reasons = element("ul", *(element("li", f"{count} x {reason}") for reason, count in counts[:_MOST_BAD]))
     which = folded(f"Which {split} videos were bad?{left_out}", table(["file", "reason"], rows))
