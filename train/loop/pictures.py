@@ -8,8 +8,8 @@ import keras
 import tensorflow as tf
 
 from train.reporting.pictures import clips_picture, confusion_picture
-from train.reporting.report import confusion_matrix
 from train.reporting.shown_clips import training_clips, words_of
+from train.scoring.measures import confusion_matrix
 
 _logger = logging.getLogger(__name__)
 
@@ -41,6 +41,12 @@ class Pictures(keras.callbacks.Callback):
         """Shows the confusion matrix of the validation."""
         self._write("confusion_matrix", self._matrix, epoch)
 
+    def flush(self):
+        """Does nothing, as each picture is written at once."""
+
+    def close(self):
+        """Does nothing, as no file is open."""
+
     def _write(self, name, make, step):
         try:
             writer = tf.summary.create_file_writer(self._folder)
@@ -57,7 +63,7 @@ class Pictures(keras.callbacks.Callback):
 
     def _matrix(self):
         (logits, labels), classes = self._run.validated, self._run.data.classes
-        return confusion_picture(confusion_matrix(labels, logits.argmax(axis=1), len(classes)), classes)
+        return confusion_picture(confusion_matrix(logits, labels), classes)
 
 
 def _nothing(*arguments):

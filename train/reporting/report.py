@@ -2,13 +2,12 @@
 
 import os
 
-import numpy as np
-
 from train.reporting import sections
 from train.reporting.elements import element, legible
 from train.reporting.examples import examples_section
 from train.reporting.page import write_page
 from train.reporting.run_files import read_run
+from train.scoring.measures import confusion_matrix
 
 
 def write_report(workdir):
@@ -30,9 +29,7 @@ def write_report(workdir):
     run = read_run(workdir)
     matrix = None
     if run.scores is not None:
-        matrix = confusion_matrix(
-            run.scores.labels, run.scores.logits.argmax(axis=1), len(run.scores.classes)
-        )
+        matrix = confusion_matrix(run.scores.logits, run.scores.labels)
     path = os.path.join(workdir, "report.html")
     name = legible(os.path.basename(os.path.abspath(workdir)), 80)
     write_page(
@@ -50,10 +47,3 @@ def write_report(workdir):
         ),
     )
     return path
-
-
-def confusion_matrix(labels, predicted, count):
-    """Returns int [count, count]: how many videos of each class (rows) were given each class (columns)."""
-    matrix = np.zeros((count, count), int)
-    np.add.at(matrix, (labels, predicted), 1)
-    return matrix

@@ -19,9 +19,15 @@ from train.reporting.elements import element, folded, joined, legible, named, pe
 from train.reporting.page import facts, missing, section
 from train.reporting.pictures import confusion_picture
 from train.reporting.run_files import number
+from train.scoring.measures import mean_class_accuracy, precisions, recalls
 
 _MOST_DRAWN = 40  # Classes of a confusion matrix with names.
 _WORST_CLASSES, _MOST_BAD = 20, 100
+# What ended the training before its last epoch, as results.json has it.
+_ENDED_BY = {
+    "patience_epochs": " No epoch had been better for a while, so training ended before the last one.",
+    "max_minutes": " Its time was over, so training ended before the last epoch.",
+}
 
 
 def headline(run, matrix):
@@ -63,26 +69,35 @@ def _end(run):
     seconds = number(run.results.get("train_seconds"))
     took = f" in {duration(seconds)}" if 0 <= seconds < 1e9 else ""
     epochs = f"{done[-1]}{planned} epochs" if done[-1] else "training"
-    return f"The run is done: {epochs}{took}, and the evaluation."
+    why = _ENDED_BY.get(str(run.results.get("ended_by")), "")
+    kept = run.results.get("epoch")
+    weights = (
+        f" The weights are those of epoch {kept}."
+        if isinstance(kept, int) and not isinstance(kept, bool)
+        else ""
+    )
+    return f"The run is done: {epochs}{took}, and the evaluation.{why}{weights}"
 
 
 def _facts(run, matrix):
     results, count = run.results, len(run.classes)
-    top1, top5, videos = (number(results.get(name)) for name in ("top1", "top5", "videos"))
+    top1, top5, precision, videos = (number(results.get(name)) for name in ("top1", "top5", "mAP", "videos"))
     items = []
     if math.isfinite(top1):
         low, high = interval(top1, videos)
         items.append(("top-1", percent(top1), f"{percent(low)} to {percent(high)} with 95 % confidence"))
     if math.isfinite(top5) and count > 5:
         items.append(("top-5", percent(top5), ""))
+    if math.isfinite(precision):
+        items.append(("mAP", percent(precision), "the mean of all average precisions"))
     if matrix is not None:
-        items.append(("mean class accuracy", percent(np.nanmean(recalls(matrix))), "the mean of all recalls"))
+        items.append(("mean class accuracy", percent(mean_class_accuracy(matrix)), "the mean of all recalls"))
     if count:
         items.append(("chance", percent(1 / count), f"of {count} classes"))
     if math.isfinite(videos):
         views = f"{results.get('clips')} clips x {results.get('crops')} crops each"
         items.append(("validation videos", f"{videos:,.0f}", legible(views, 60)))
-    if not math.isfinite(top1):
+    if not (math.isfinite(top1) or math.isfinite(precision)):
         return joined(facts(*items), missing("There are no results yet, so the page has no final accuracy."))
     return facts(*items)
 
@@ -144,12 +159,6 @@ def curves(run):
     )
 
 
-def recalls(matrix):
-    """Returns the fraction of each class's videos that are classified rightly, NaN where it has none."""
-    totals = matrix.sum(axis=1)
-    return np.where(totals > 0, np.diag(matrix) / np.maximum(totals, 1), np.nan)
-
-
 def classes(run, matrix):
     """Returns the table of classes, the worst first, and the confusion matrix."""
     if matrix is None:
@@ -157,9 +166,10 @@ def classes(run, matrix):
         return section(
             "Classes", missing(f"There are no scores of videos. scores_val.npz: {legible(reason)}")
         )
-    order = np.argsort(recalls(matrix), kind="stable")  # NaN comes last.
+    shares = np.stack([recalls(matrix), precisions(matrix)], axis=1)
+    order = np.argsort(shares[:, 0], kind="stable")  # NaN comes last.
     columns = ["class", "videos", "recall", "precision", "most often taken for"]
-    rows = table(columns, [_class_row(k, matrix, run.classes) for k in order], numbers=(1, 2, 3))
+    rows = table(columns, [_class_row(k, matrix, run.classes, shares[k]) for k in order], numbers=(1, 2, 3))
     told = "Recall: how many of a class are called so. Precision: how many that are called so are right."
     many = len(order) > _MOST_DRAWN
     rows = folded(f"All {len(order)} classes, the lowest recall first", rows) if many else rows
@@ -173,13 +183,11 @@ def classes(run, matrix):
     )
 
 
-def _class_row(k, matrix, names):
-    total, called, right = matrix[k].sum(), matrix[:, k].sum(), matrix[k, k]
+def _class_row(k, matrix, names, shares):
     wrong = matrix[k].copy()
     wrong[k] = 0
     mistake = joined(named(names[wrong.argmax()]), f" ({wrong.max()})") if wrong.any() else ""
-    recall = percent(right / total) if total else "-"
-    return [named(names[k]), total, recall, percent(right / called) if called else "-", mistake]
+    return [named(names[k]), matrix[k].sum(), *("-" if x != x else percent(x) for x in shares), mistake]
 
 
 def _large_matrix(matrix, names, order):
