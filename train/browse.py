@@ -5,6 +5,7 @@ python -m train.browse --flagfile=train/flagfiles/demo.flags [--output=browse.ht
 
 import collections
 import dataclasses
+import os
 import re
 import sys
 
@@ -43,6 +44,11 @@ def browse(config, output, count=24):
         TooManyBadVideos, tf.errors.OpError: No video can be read.
         OSError: The page cannot be written.
     """
+    folder = os.path.dirname(os.path.abspath(output))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(
+            f"Expected --output in a folder that exists. Received {os.fspath(output)!r}. Try: mkdir -p {folder}"
+        )
     # A service makes the same clips, and bad videos are what one wants to see here.
     config = dataclasses.replace(config, data_service="", max_bad_fraction=1.0)
     data = open_data(config)
