@@ -48,7 +48,7 @@ class Page(html.parser.HTMLParser):
             return
         self._texts.append(data)
         if {"td", "th"} & set(self._open):
-            self.tables[-1][-1][-1] += data
+            self.tables[-1][-1][-1] += data.replace("\N{NBSP}", " ")
 
     def named(self, name, **attributes):
         """Returns the attributes of the elements of a name that have those that are given."""

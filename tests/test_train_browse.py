@@ -83,7 +83,7 @@ def test_clips_are_those_of_the_training(shown):
 
 
 def test_pixels_labels_and_videos_are_those_of_the_pipeline(data):
-    config = config_of(data[0], "--colour_jitter=0.4", "--erasing=0.5", "--repeats=2")
+    config = config_of(data[0], "--erasing=0.5", "--repeats=2")
     pixels, labels = batches_of(config, 2)
     run = open_data(config)
     clips = training_clips(config, run, 15, run.accounts["train"])

@@ -22,7 +22,8 @@ from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.reporting.elements import element, joined, legible, named, path_within, picture, table
 from train.reporting.page import facts, section, write_page
 from train.reporting.pictures import encoded, strip
-from train.reporting.sections import bad_videos, settings, versions
+from train.reporting.sections import bad_videos
+from train.reporting.settings import settings, versions
 from train.reporting.shown_clips import training_clips, words_of
 
 _MOST_FRAMES, _LARGEST, _QUALITY = 16, 512, 90  # Of a clip on the page, in pixels, of its JPEG.
@@ -47,7 +48,8 @@ def browse(config, output, count=24):
     folder = os.path.dirname(os.path.abspath(output))
     if not os.path.isdir(folder):
         raise FileNotFoundError(
-            f"Expected --output in a folder that exists. Received {os.fspath(output)!r}. Try: mkdir -p {folder}"
+            f"Expected --output in a folder that exists. Received {os.fspath(output)!r}. "
+            f"Try: mkdir -p {folder}"
         )
     # A service makes the same clips, and bad videos are what one wants to see here.
     config = dataclasses.replace(config, data_service="", max_bad_fraction=1.0)

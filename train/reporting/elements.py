@@ -101,9 +101,9 @@ def picture(content, kind, alt, /, **attributes):
 
 
 def percent(value):
-    """Returns a fraction as text.
+    """Returns a fraction as text, in which no line ends.
 
     >>> percent(0.98765)
-    '98.8 %'
+    '98.8\\xa0%'
     """
-    return f"{value:.1%}".replace("%", " %")
+    return f"{value:.1%}".replace("%", "\N{NBSP}%")

@@ -27,24 +27,24 @@ class Example:
 
 
 def examples(scores):
-    """Returns (mistakes, right ones): `Example`s, with the least and the most probable true class."""
+    """Returns (mistakes, right ones), `Example`s.
+
+    Mistakes are those whose true class has the lowest probability. Right ones are of different classes, each
+    the one whose class has the highest probability.
+    """
     logits = scores.logits.astype(np.float64)
     probabilities = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
-    rows, predicted = np.arange(len(logits)), logits.argmax(axis=1)
-    of_true = probabilities[rows, scores.labels]
+    predicted, of_true = logits.argmax(axis=1), probabilities[np.arange(len(logits)), scores.labels]
     order = np.argsort(of_true, kind="stable")
-    is_right = predicted == scores.labels
-    found = [
-        Example(
-            int(i),
-            int(scores.labels[i]),
-            int(predicted[i]),
-            float(of_true[i]),
-            float(probabilities[i, predicted[i]]),
-        )
-        for i in [*order[~is_right[order]][:_MISTAKES], *order[is_right[order]][: -_RIGHT - 1 : -1]]
-    ]
-    return [e for e in found if e.true != e.predicted], [e for e in found if e.true == e.predicted]
+    is_right = (predicted == scores.labels)[order]
+    surest = {int(scores.labels[place]): place for place in order[is_right]}  # The last of a class counts.
+    right = sorted(surest.values(), key=lambda place: -of_true[place])[:_RIGHT]
+
+    def example(place):
+        true, called = int(scores.labels[place]), int(predicted[place])
+        return Example(int(place), true, called, float(of_true[place]), float(probabilities[place, called]))
+
+    return list(map(example, order[~is_right][:_MISTAKES])), list(map(example, right))
 
 
 def examples_section(run):

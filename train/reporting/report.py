@@ -7,6 +7,7 @@ from train.reporting.elements import element, legible
 from train.reporting.examples import examples_section
 from train.reporting.page import write_page
 from train.reporting.run_files import read_run
+from train.reporting.settings import commands, settings
 from train.scoring.measures import confusion_matrix
 
 
@@ -39,11 +40,11 @@ def write_report(workdir):
             "main",
             sections.headline(run, matrix),
             sections.curves(run),
-            examples_section(run),
             sections.classes(run, matrix),
+            examples_section(run),
             sections.skipped(run),
-            sections.settings(run.config, run.problems.get("run.flags", "")),
-            sections.commands(run),
+            settings(run.config, run.problems.get("run.flags", "")),
+            commands(run.workdir),
         ),
     )
     return path

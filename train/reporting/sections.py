@@ -1,19 +1,11 @@
 """The sections of a report, each made of what the files of a run say, or of words for what is missing."""
 
 import collections
-import dataclasses
 import math
 import os
-import platform
-import shlex
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-import keras_nonlocal
-from train.config import Config
-from train.fields import as_flags
 from train.reporting.charts import confusion_chart, line_chart
 from train.reporting.elements import element, folded, joined, legible, named, percent, picture, table
 from train.reporting.page import facts, missing, section
@@ -247,48 +239,3 @@ def bad_videos(split, bad):
     return joined(
         element("p", f"{len(bad)} {split} videos could not be read, or not all of them:"), reasons, which
     )
-
-
-def settings(config, problem=""):
-    """Returns the flags of a `Config`, those that differ from the defaults first; None is a problem."""
-    if config is None:
-        return section("Settings", missing(f"The settings are not known. run.flags: {legible(problem)}"))
-    changed, others = [], []
-    for field in dataclasses.fields(Config):
-        value = getattr(config, field.name)
-        flags = element("code", *(joined(named(flag, 200), element("br")) for flag in as_flags(field, value)))
-        row = [flags, legible(field.metadata["help"])]
-        (others if value == field.default else changed).append(row)
-    return section(
-        "Settings",
-        table(["what differs from the defaults", "meaning"], changed),
-        folded("All other flags", table(["as the defaults have it", "meaning"], others)),
-    )
-
-
-def commands(run):
-    """Returns the commands that go on from here, and the versions that wrote the page."""
-    # A report may be sent to others, so the commands are for whoever stands in the checkout.
-    workdir = legible(shlex.quote(run.workdir), 1000)
-    further = {
-        "Going on, if it was interrupted, or with more --epochs": f"train --flagfile={workdir}/run.flags",
-        "Curves, clips and confusion matrices": f"tensorboard.main --logdir={workdir}/tensorboard",
-        "Evaluating again": f"train.evaluate --workdir={workdir}",
-        "Classifying a video": f"train.predict --video=FILE --workdir={workdir}",
-        "Exporting for a server": f"savedmodels.export --workdir={workdir}",
-        "Writing this page again": f"train.reporting --workdir={workdir}",
-    }
-    lines = "\n\n".join(f"# {what}\npython -m {command}" for what, command in further.items())
-    return joined(section("What next", element("pre", lines)), versions())
-
-
-def versions():
-    """Returns the versions of what wrote the page."""
-    found = {
-        "keras_nonlocal": keras_nonlocal.__version__,
-        "Keras": keras.__version__,
-        "TensorFlow": tf.__version__,
-        "Python": platform.python_version(),
-    }
-    words = ", ".join(f"{name} {version}" for name, version in found.items())
-    return element("footer", element("p", f"Written with {words}.", class_="soft"))
