@@ -117,7 +117,7 @@ def _training(config, data, clips):
         origin = joined(path, f", {first:.2f} to {last:.2f} s, {clip.frames} frames")
         alt = f"Frames of a clip: {legible(words_beneath)}"
         shown = _played(clip.pixels, last - first, alt, _LARGEST, subsampling=0)
-        label = element("p", element("b", named(words_beneath, 120)))
+        label = element("p", element("b", named(words_beneath.replace(" %", "\N{NBSP}%"), 120)))
         cards.append(element("article", shown, label, element("p", origin, class_="soft")))
     return section(
         "Training clips", element("p", words, class_="soft"), element("div", *cards, class_="cards clips")
