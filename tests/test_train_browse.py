@@ -83,7 +83,7 @@ def test_clips_are_those_of_the_training(shown):
 
 
 def test_pixels_labels_and_videos_are_those_of_the_pipeline(data):
-    config = config_of(data[0], "--erasing=0.5", "--repeats=2")
+    config = config_of(data[0], "--erasing=0.5", "--repeats=2", "--seed=4")
     pixels, labels = batches_of(config, 2)
     run = open_data(config)
     clips = training_clips(config, run, 15, run.accounts["train"])
@@ -91,6 +91,10 @@ def test_pixels_labels_and_videos_are_those_of_the_pipeline(data):
     assert [clip.labels for clip in clips] == [[(label, 1.0)] for label in labels[:15].tolist()]
     by_path = {video.path: video.label for video in run.train.manifest.videos}
     assert [by_path[clip.path] for clip in clips] == labels[:15].tolist()
+    first = [run.train.manifest.videos[int(run.schedule.order.row(index, 0))].path for index in range(8)]
+    replaced = [any(name in path for name in data[1]) for path in first]
+    assert sum(replaced) >= 2  # Of bad videos, others have taken the place.
+    assert [a == b.path for a, b in zip(first, clips[::2], strict=True)] == [not bad for bad in replaced]
     assert [clip.path for clip in clips[:-1:2]] == [clip.path for clip in clips[1::2]]  # Each is shown twice.
     for clip in clips:
         assert len(clip.seconds) == FRAMES and (np.diff(clip.seconds) >= 0).all()
@@ -100,7 +104,7 @@ def test_pixels_labels_and_videos_are_those_of_the_pipeline(data):
 
 def test_an_epoch_is_shown_at_most(data, monkeypatch):
     monkeypatch.setattr(shown_clips, "_origin", lambda *arguments: ("", 1, np.zeros(1)))
-    run = open_data(config := config_of(data[0]))
+    run = open_data(config := config_of(data[0], "--mixup=0.8"))
     assert len(training_clips(config, run, 1000, run.accounts["train"])) == run.schedule.steps_per_epoch * 8
     run.close()
 

@@ -19,7 +19,7 @@ from pipelines.dataset import iterators_ended_on_error, video_views
 from train import command_line
 from train.data import mixes, open_data, samplers, test_format
 from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
-from train.reporting.elements import element, joined, legible, named, path_within, picture, table
+from train.reporting.elements import element, folded, joined, legible, named, path_within, picture, table
 from train.reporting.page import facts, section, write_page
 from train.reporting.pictures import encoded, strip
 from train.reporting.sections import bad_videos
@@ -175,6 +175,7 @@ def _classes(data):
     lacking = sum(not (counts[0][k] and counts[1][k]) for k in range(len(rows)))
     words = f"{lacking} classes have no training or no validation video." if lacking else ""
     shown = table(["class", "training videos", "validation videos"], rows, numbers=(1, 2))
+    shown = folded(f"All {len(rows)} classes", shown) if len(rows) > 40 else shown
     return section("Classes", *([element("p", words, class_="missing")] if words else []), shown)
 
 
