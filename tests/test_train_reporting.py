@@ -102,7 +102,7 @@ def test_the_page_says_what_the_files_say(told):
     assert complaints(page) == []
     for words in (
         "Report of motions",
-        "TSM ResNet-18 with RegionNonLocal, 4 frames a clip; 8 classes, 8 training videos",
+        "TSM ResNet-18 with RegionNonLocal, 4 frames a clip, 8 classes, 8 training videos, from",
         "The run is done: 3 of 3 epochs in 1 h 2 min",
         "top-1 75.0 % 50.5 % to 89.8 % with 95 % confidence",  # Wilson's interval for 12 of 16.
         "top-5 93.8 %",

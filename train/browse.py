@@ -180,15 +180,10 @@ def _classes(data):
 
 
 def _skipped(data):
-    parts = []
-    for name, words in (("train", "training"), ("val", "validation")):
-        account = data.accounts[name]
-        bad = list(account.reasons().items())
-        parts.append(bad_videos(words, bad) if bad else element("p", f"No {words} video was bad."))
-    words = (
-        "What the manifest says, and what was found in the videos of this page; the others were not opened."
-    )
-    return section("What was skipped", element("p", words, class_="soft"), *parts)
+    words = "What was known to be bad, or was found so for this page. The other videos were not opened."
+    splits = {"training": data.accounts["train"], "validation": data.accounts["val"]}
+    bad = [bad_videos(split, list(account.reasons().items())) for split, account in splits.items()]
+    return section("What was skipped", element("p", words, class_="soft"), *bad)
 
 
 def main(argv, flag_values=flags.FLAGS):

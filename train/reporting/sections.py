@@ -32,24 +32,26 @@ def headline(run, matrix):
 
 def _network(run):
     """Returns a sentence on network and data."""
-    config, classes = (
-        run.config,
-        f"{len(run.classes)} classes" if run.classes else "classes that it does not name",
-    )
+    config, used = run.config, _account(run, "train").get("used")
+    parts = [f"{len(run.classes)} classes"] if run.classes else []
+    parts += [f"{used:,} training videos"] if isinstance(used, int) else []
+    counts = ", ".join(parts)
     if config is None:
-        return f"A network for {classes}; run.flags, which describes it, cannot be read."
+        return f"What run it was is not known, as run.flags cannot be read{'; ' if counts else ''}{counts}."
     blocks = " and ".join(config.block) if config.blocks else "no attention block"
+    parts = (
+        f"{config.temporal.upper()} ResNet-{config.depth} with {blocks}",
+        f"{config.clip_frames} frames a clip",
+    )
+    text = ", ".join([*parts, *([counts] if counts else [])])
+    return joined(legible(text), ", from ", element("code", named(config.data_dir, 80)), ".")
+
+
+def _account(run, split):
+    """Returns what results.json says of the videos of a split, or {}."""
     data = run.results.get("data")
-    count = (
-        data.get("train", {}).get("used")
-        if isinstance(data, dict) and isinstance(data.get("train"), dict)
-        else None
-    )
-    shown = f", {count:,} training videos" if isinstance(count, int) else ""
-    text = (
-        f"{config.temporal.upper()} ResNet-{config.depth} with {blocks}, {config.clip_frames} frames a clip; "
-    )
-    return joined(legible(text), f"{classes}{shown}, from ", element("code", named(config.data_dir, 80)), ".")
+    account = data.get(split) if isinstance(data, dict) else None
+    return account if isinstance(account, dict) else {}
 
 
 def _end(run):
@@ -186,14 +188,13 @@ def _large_matrix(matrix, names, order):
     """Returns the worst rows of a matrix of many classes in words, and all of it as a picture."""
     rows = []
     for k in order[:_WORST_CLASSES]:
-        taken = [
-            other for other in np.argsort(-matrix[k], kind="stable")[:4] if matrix[k, other] and other != k
-        ]
-        for_ = [joined(named(names[other]), f" {matrix[k, other]}", element("br")) for other in taken[:3]]
-        rows.append([named(names[k]), f"{matrix[k, k]} of {matrix[k].sum()}", joined(*for_)])
+        taken = [other for other in np.argsort(-matrix[k], kind="stable") if matrix[k, other] and other != k]
+        shown = [joined(named(names[other]), f" ({matrix[k, other]})") for other in taken[:3]]
+        words = [part for name in shown for part in (", ", name)][1:]
+        rows.append([named(names[k]), f"{matrix[k, k]} of {matrix[k].sum()}", joined(*words)])
     alt = f"Confusion matrix of {len(names)} classes; the classes are in the order of their labels"
     return joined(
-        table(["the worst classes", "right", "taken for, videos"], rows, numbers=(1,)),
+        table(["the worst classes", "right", "most often taken for"], rows, numbers=(1,)),
         element("h3", "All classes"),
         element("p", "From above and from left the classes are in the order of their labels.", class_="soft"),
         picture(confusion_picture(matrix, names), "png", alt, class_="matrix"),
@@ -201,36 +202,27 @@ def _large_matrix(matrix, names, order):
 
 
 def skipped(run):
-    """Returns what was skipped, and why."""
-    parts, data = [], run.results.get("data")
-    rows = []
-    for name, words in (("train", "training"), ("val", "validation")):
-        account = data.get(name) if isinstance(data, dict) else None
-        if isinstance(account, dict):
-            counts = [
-                legible(account.get(key, "-"), 20) for key in ("videos", "used", "skipped", "never_read")
-            ]
-            rows.append([words, *counts])
-        if name not in run.bad:
-            reason = run.problems.get(f"bad_videos_{name}.csv", "")
-            parts.append(
-                missing(
-                    f"It is not known which {words} videos were bad. bad_videos_{name}.csv: {legible(reason)}"
-                )
-            )
-        elif not run.bad[name]:
-            parts.append(element("p", f"No {words} video was bad."))
+    """Returns how many videos of each split were used, and which were skipped, and why."""
+    rows, parts = [], []
+    for name, split in (("train", "training"), ("val", "validation")):
+        if account := _account(run, name):
+            counts = [account.get(key, "-") for key in ("videos", "used", "skipped", "never_read")]
+            rows.append([split, *(legible(count, 20) for count in counts)])
+        if name in run.bad:
+            parts.append(bad_videos(split, run.bad[name]))
         else:
-            parts.append(bad_videos(words, run.bad[name]))
-    if rows:
-        parts.insert(
-            0, table(["split", "videos", "used", "skipped", "never read"], rows, numbers=range(1, 5))
-        )
-    return section("Data, and what was skipped", *parts)
+            file = f"bad_videos_{name}.csv"
+            words = f"It is not known which {split} videos were bad. {file}: {legible(run.problems[file])}"
+            parts.append(missing(words))
+    columns = ["split", "videos", "used", "skipped", "never read"]
+    counts = [table(columns, rows, numbers=range(1, 5))] if rows else []
+    return section("Data, and what was skipped", *counts, *parts)
 
 
 def bad_videos(split, bad):
     """Returns how many videos of a split are bad for which reasons, and which, from [(path, reason), ...]."""
+    if not bad:
+        return element("p", f"No {split} video was bad.")
     counts = collections.Counter(legible(reason) for _, reason in bad).most_common()
     rows = [[named(path, 100), legible(reason)] for path, reason in bad[:_MOST_BAD]]
     left_out = f" The first {_MOST_BAD} of them:" if len(bad) > _MOST_BAD else ""
