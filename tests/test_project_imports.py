@@ -23,6 +23,7 @@ ALLOWED_THERE = {
     "keras_nonlocal/presets.py": {"huggingface_hub", "kagglehub"},
     "pipelines/builders/": {"tensorflow_datasets"},
     "pipelines/records/prepare.py": {"apache_beam"},
+    "train/reporting/pictures.py": {"PIL"},
 }
 
 

@@ -36,6 +36,7 @@ def test_run_writes_what_it_promises(finished_run):
         "model.keras",
         "serving.json",
         "results.json",
+        "report.html",
     }
     assert list(finished_run.workdir.glob("tensorboard/*/events*"))
     results = json.loads((finished_run.workdir / "results.json").read_text())

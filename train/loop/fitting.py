@@ -145,6 +145,7 @@ class _Watch(keras.callbacks.Callback):
             raise
         except FloatingPointError as error:
             raise Diverged(str(error).partition(" Try: ")[0].removesuffix(".")) from error
+        self._run.validated = progress.evaluated
         logs.update({f"val_{name}": scores[name] for name in ("loss", "top1", "top5")})
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import math
 import os
 import re
@@ -25,7 +26,10 @@ from train.loop.workdir import claim_workdir, write_text
 from train.loop.workers import Workers
 from train.network import build_network
 from train.parts import rates_of
+from train.reporting import write_report
 from train.scoring.evaluation import evaluate
+
+_logger = logging.getLogger(__name__)
 
 
 class DeviceError(ValueError):
@@ -38,7 +42,7 @@ def train_and_evaluate(config, data, strategy=None):
 
     Writes to `config.workdir`: `run.flags` (the configuration), `checkpoints/`, `tensorboard/`, `curves.csv`,
     `bad_videos_train.csv`, `bad_videos_val.csv`, `model.keras`, `serving.json` (classes and preprocessing,
-    for export) and `results.json`.
+    for export), `results.json` and `report.html`.
 
     Args:
         config: A `Config`.
@@ -140,8 +144,17 @@ def _results(run):
         if workers.is_chief:
             run.write_accounts(accounts)
             write_text(path, json.dumps(results, indent=2) + "\n")
+            report(config.workdir)
     run.finish()
     return results
+
+
+def report(workdir):
+    """Writes the report of a run; if it cannot be written, a warning says why."""
+    try:
+        print(f"wrote {write_report(workdir)}", flush=True)
+    except Exception as error:
+        _logger.warning("The report of %s cannot be written: %s", workdir, error)
 
 
 def _of_all_workers(config, data, workers):

@@ -45,11 +45,12 @@ class RunState:
         is_out_of_time: Whether training has taken `config.max_minutes`, by the chief's clock.
         batches: How many batches this process has trained on or evaluated.
         seconds_per_view: What a view took this worker in the last validation, or None.
+        validated: (logits, labels) of the last validation, or None.
     """
 
     def __init__(self, config, data, model, average, stop, workers):
         self.config, self.data, self.model, self.average, self.stop = config, data, model, average, stop
-        self.workers, self.is_stopping, self.batches = workers, False, 0
+        self.workers, self.is_stopping, self.batches, self.validated = workers, False, 0, None
         self.step, self.epoch, self.overflows = 0, 0, 0
         self.logs, self.metrics, self.skipped, self.best, self.history = {}, None, [], None, []
         self.is_out_of_time, self.seconds_per_view = False, None

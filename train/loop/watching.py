@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from pipelines.whole_files import whole_file
+from train.loop.pictures import Pictures
 
 COLUMNS = (
     *("epoch", "steps", "loss", "top1", "top5", "learning_rate"),
@@ -46,7 +47,7 @@ def row_of(run, logs):
 @contextlib.contextmanager
 def reports_of(run):
     """Gives the callbacks that report a training; they are the chief's, and other workers have none."""
-    reports = [Line(run), Board(run)] if run.workers.is_chief else []
+    reports = [Line(run), Board(run), Pictures(run)] if run.workers.is_chief else []
     try:
         yield reports
     finally:

@@ -81,12 +81,14 @@ class Progress(keras.callbacks.Callback):
 
     Attributes:
         part: The `pipelines.order.Part` of the videos that this worker evaluates.
+        evaluated: What `video_logits` returned, once `evaluate` is through.
     """
 
     part = WHOLE
 
     def __init__(self, scores=(), seconds=0.0):
         super().__init__()
+        self.evaluated = None
         self._seconds, self._start = seconds, time.monotonic()
         self._parts = [scores] if len(scores) else []
 
@@ -136,6 +138,7 @@ def evaluate(model, source, config, account, verbose="auto", progress=None):
     """
     progress = progress or Progress()
     logits, labels = video_logits(model, source, config, account, verbose, progress)
+    progress.evaluated = logits, labels
     return {
         "top1": accuracy(logits, labels, 1),
         "top5": accuracy(logits, labels, 5),

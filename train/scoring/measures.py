@@ -1,4 +1,4 @@
-"""What is measured of scores: accuracies and losses."""
+"""What is measured of scores: accuracies, losses and confusions."""
 
 import numpy as np
 
@@ -14,3 +14,32 @@ def accuracy(logits, labels, k):
     """Returns the fraction of rows whose label is among the k largest logits."""
     best = np.argsort(-logits, axis=1, kind="stable")[:, :k]
     return float((best == labels[:, None]).any(axis=1).mean())
+
+
+def confusion_matrix(logits, labels):
+    """Returns int [K, K]: how many videos of each class (row) were taken for each class (column).
+
+    The class with the largest logit counts, and the first of several that are equal.
+    """
+    classes = logits.shape[1]
+    pairs = labels * classes + logits.argmax(axis=1)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def recalls(confusion):
+    """Returns the fraction of each class's videos that were taken for it, float [K]; NaN without videos."""
+    return _quotients(confusion.diagonal(), confusion.sum(axis=1))
+
+
+def precisions(confusion):
+    """Returns the fraction of what was taken for each class that shows it, float [K]; NaN if nothing was."""
+    return _quotients(confusion.diagonal(), confusion.sum(axis=0))
+
+
+def mean_class_accuracy(confusion):
+    """Returns the mean of the recalls of those classes that have videos."""
+    return float(np.nanmean(recalls(confusion)))
+
+
+def _quotients(counts, totals):
+    return np.divide(counts, totals, out=np.full(len(totals), np.nan), where=totals > 0)
