@@ -11,8 +11,8 @@ PACKAGES = ("keras_nonlocal", "pipelines", "savedmodels", "train")
 ROOMS = {
     "pipelines": "bad_video whole_files decoding manifest clips augmenting order labels account video_files "
     "records dataset synthetic builders",
-    "train": "fields config command_line origin network data scoring loop __main__ kinetics predict convert "
-    "profile demo",
+    "train": "fields config command_line origin network data scoring loop __main__ kinetics evaluate predict "
+    "convert profile demo",
     "savedmodels": "whole_directory loading signatures export freeze",
 }
 MOST_ROOMS, MOST_PROGRAMS, LONGEST_FILE, LONGEST_FUNCTION = 14, 10, 300, 50
