@@ -34,6 +34,7 @@ def test_run_writes_what_it_promises(finished_run):
         "bad_videos_val.csv",
         "model.keras",
         "serving.json",
+        "scores_val.npz",
         "results.json",
     }
     assert list(finished_run.workdir.glob("tensorboard/*/events*"))

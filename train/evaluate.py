@@ -202,10 +202,16 @@ def main(argv, flag_values=flags.FLAGS):
     print("\n".join([*lines, "", f"wrote {output}"]))
 
 
+def define(flag_values=flags.FLAGS):
+    """Defines the flags of this program, those of a `Config` among them."""
+    of = {"flag_values": flag_values}
+    flags.DEFINE_string("annotations", "", "the split, by default that of --val_annotations of the run", **of)
+    flags.DEFINE_string("savedmodel", "", "directory of a SavedModel, in the place of the run's model", **of)
+    flags.DEFINE_multi_string("scores", [], "scores.npz to read again; repeat it for an ensemble", **of)
+    flags.DEFINE_string("output", "", "new directory; WORKDIR/evaluation/SPLIT by default", **of)
+    define_flags(flag_values)
+
+
 if __name__ == "__main__":
-    flags.DEFINE_string("annotations", "", "the split, as for --val_annotations; that of the run by default")
-    flags.DEFINE_string("savedmodel", "", "directory of a SavedModel, in the place of the run's model")
-    flags.DEFINE_multi_string("scores", [], "scores.npz to read again; repeat the flag for an ensemble")
-    flags.DEFINE_string("output", "", "new directory of the results; WORKDIR/evaluation/SPLIT by default")
-    define_flags()
+    define()
     app.run(main, flags_parser=parse_or_end)

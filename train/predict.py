@@ -51,7 +51,7 @@ def predict(paths, trained, verbose=False):
     """
     paths = list(dict.fromkeys(map(os.fspath, paths)))
     manifest = Manifest(tuple(Video(path, ()) for path in paths), trained.classes)
-    account = Account(manifest)
+    account = Account(manifest, max_bad_fraction=None)
     try:
         with decoder(trained.config) as decode:
             source = VideoFiles(manifest, decode, trained.config.fps)
@@ -178,11 +178,17 @@ def _write(flag_values, rankings, bad, single):
         print(*found, sep="\n", end="\n" * bool(rankings))
 
 
+def define(flag_values=flags.FLAGS):
+    """Defines the flags of this program, those of a `Config` among them."""
+    of = {"flag_values": flag_values}
+    flags.DEFINE_multi_string("video", None, "a video file, or a folder; repeat it", required=True, **of)
+    flags.DEFINE_string("savedmodel", "", "directory of a SavedModel, in the place of the run's model", **of)
+    flags.DEFINE_integer("top", 5, "how many classes to print", lower_bound=1, **of)
+    flags.DEFINE_string("json", "", "file to write as JSON, - for the standard output", **of)
+    flags.DEFINE_string("csv", "", "file to write as CSV, - for the standard output", **of)
+    define_flags(flag_values, workdir="runs/demo/run")
+
+
 if __name__ == "__main__":
-    flags.DEFINE_multi_string("video", None, "a video file, or a folder of them; repeat it", required=True)
-    flags.DEFINE_string("savedmodel", "", "directory of a SavedModel, in the place of the run's model")
-    flags.DEFINE_integer("top", 5, "how many classes to print", lower_bound=1)
-    flags.DEFINE_string("json", "", "file to write the classes to as JSON, - for the standard output")
-    flags.DEFINE_string("csv", "", "file to write the classes to as CSV, - for the standard output")
-    define_flags(workdir="runs/demo/run")
+    define()
     app.run(main, flags_parser=parse_or_end)

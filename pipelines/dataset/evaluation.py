@@ -48,7 +48,7 @@ def evaluation_views(
         views of a video follow one another, clips outermost.
 
     Cost: each video is decoded once, and each of its frames is kept once, as squares of bytes, until its last
-    view is made. Beside the batch that is taken there is one more, and the frames of as many videos as need
+    view is made. Beside the batch that was taken there is one more, and the frames of as many videos as need
     no more memory than a batch does, but of two at least: one whose views are made, and one that is read.
     """
     labels_of, count = clip_labels(source.manifest), clips * crops
@@ -83,9 +83,13 @@ def evaluation_views(
     if fill:
         blank = tf.data.Dataset.from_tensors(tuple(tf.zeros(x.shape, x.dtype) for x in every.element_spec))
         every = every.concatenate(blank.repeat(-len(views) % batch_size))
-    batches = every.batch(batch_size, drop_remainder=fill).map(normalised).prefetch(1)
+    batches = every.batch(batch_size, drop_remainder=fill).map(normalised)
     num_batches = -(-len(views) // batch_size)
-    return with_options(batches.apply(tf.data.experimental.assert_cardinality(num_batches)))
+    batches = batches.apply(tf.data.experimental.assert_cardinality(num_batches))
+    # TensorFlow would normalise several batches at once, and put a longer prefetch at an end without one.
+    options = tf.data.Options()
+    options.experimental_optimization.map_parallelization = False
+    return with_options(batches.prefetch(1).with_options(options))
 
 
 def _squares(source, row, clip_format, sample, clips, crops):

@@ -85,12 +85,12 @@ def average_precision(scores, positives):
         scores: float [N].
         positives: bool [N].
     """
+    if not positives.any():
+        return float("nan")
     order = np.argsort(-scores, kind="stable")
     scores, positives = scores[order], positives[order]
     ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # The last video of each score.
     found = np.cumsum(positives)[ends]
-    if not len(found) or not found[-1]:
-        return float("nan")
     return float((np.diff(found, prepend=0) * found / (ends + 1)).sum() / found[-1])
 
 
