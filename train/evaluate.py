@@ -26,7 +26,14 @@ from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.loop.workdir import write_text
 from train.scoring.evaluation import Progress, measured
 from train.scoring.scores import Scores, ensemble, summary
-from train.scoring.tables import class_table, confusions, in_columns, write_classes, write_confusion
+from train.scoring.tables import (
+    accuracies,
+    class_table,
+    confusions,
+    in_columns,
+    write_classes,
+    write_confusion,
+)
 from train.scoring.trained import evaluation_config, read_trained, scores_of
 
 
@@ -130,11 +137,9 @@ def report(scores, results):
         lines += [f"{found} on {results['videos']} videos{views}"]
         lines += [f"{n} videos have no label" for n in [results["videos_without_label"]] if n]
     else:
-        top5 = f", top-5 {results['top5']:.1%}" if "top5" in results else ""
-        means = f"top-1 {results['top1']:.1%}{top5}, mean class accuracy {results['mean_class_accuracy']:.1%}"
         error = f"calibration error {results['calibration_error']:.3f}, Brier score {results['brier']:.3f}"
         lines += [
-            f"{means} on {results['videos']} videos{views}",
+            f"{accuracies(results)} on {results['videos']} videos{views}",
             f"loss {results['loss']:.3f} nats, {error}",
         ]
     if skipped := results.get("data", {}).get("skipped"):

@@ -51,24 +51,8 @@ def evaluation_views(
     view is made. Beside the batch that was taken there is one more, and the frames of as many videos as need
     no more memory than a batch does, but of two at least: one whose views are made, and one that is read.
     """
-    labels_of, count = clip_labels(source.manifest), clips * crops
-
-    @plainly
-    def read(row):
-        ok, squares, places, reason = _squares(source, row, clip_format, sample, clips, crops)
-        used, bad = tf.boolean_mask(row[None], ok[None]), tf.boolean_mask(row[None], ~ok[None])
-        with tf.control_dependencies([enter(account, used, bad, tf.fill(tf.shape(bad), reason))]):
-            return row, tf.identity(ok), squares, places
-
-    @plainly
-    def views_of(row, ok, squares, places):
-        def view(number):
-            clip, crop = number // crops, number % crops
-            pixels = tf.gather(squares, places[clip] * crops + crop)  # [T, size, size, 3]
-            label = labels_of(row, None, tf.constant([False]))[0]
-            return pixels, label, tf.cast(ok, tf.float32)
-
-        return tf.data.Dataset.range(count).map(plainly(view))
+    count, read = clips * crops, _reader(source, clip_format, sample, clips, crops, account)
+    views_of = _view_maker(clip_labels(source.manifest), clips, crops)
 
     @plainly
     def normalised(pixels, labels, weights):
@@ -92,34 +76,47 @@ def evaluation_views(
     return with_options(batches.prefetch(1).with_options(options))
 
 
-def _squares(source, row, clip_format, sample, clips, crops):
-    """Returns the squares of one video's frames, of which its views consist.
+def _reader(source, clip_format, sample, clips, crops, account):
+    """Returns the function that reads one video, and enters it in the account.
 
-    The short side is scaled to the clip's size, see `pipelines.augmenting.resizing.square_views`.
-
-    Args:
-        source: A source, see `pipelines.dataset`.
-        row: int64 scalar, the video's place in the manifest.
-        clip_format: A `ClipFormat`.
-        sample: Function (num_frames, clip_frames, clips) -> frame numbers [clips, T].
-        clips: Clips along time.
-        crops: 1 (centre) or 3 (along the long side).
-
-    Returns:
-        (ok, squares, places, reason): whether the video could be read; uint8 [F * crops, size, size, 3], the
-        squares of frame after frame; int64 [clips, T], which of the F frames each clip shows; why the video
-        could not be read. Without `ok` there is one blank frame.
+    It takes a row and returns (row, ok, squares, places): whether the video could be read; uint8 [F * crops,
+    size, size, 3], the squares of frame after frame, the short side scaled to the clip's size (see
+    `pipelines.augmenting.resizing.square_views`); int64 [clips, T], which of the F frames each clip shows.
+    Without `ok` there is one blank frame.
     """
     length, size = clip_format.frames, clip_format.size
-    ok, frames, places, reason = fetch_distinct(
-        source,
-        row,
-        lambda count, _: sample(count, length, clips),
-        lambda frames: square_views(frames, size, crops),
-    )
-    squares, places = tf.cond(
-        ok,
-        lambda: (tf.reshape(frames, (-1, size, size, 3)), tf.reshape(places, (clips, length))),
-        lambda: (tf.zeros((crops, size, size, 3), tf.uint8), tf.zeros((clips, length), tf.int64)),
-    )
-    return ok, squares, places, reason
+
+    @plainly
+    def read(row):
+        ok, frames, places, reason = fetch_distinct(
+            source,
+            row,
+            lambda count, _: sample(count, length, clips),
+            lambda frames: square_views(frames, size, crops),
+        )
+        used, bad = tf.boolean_mask(row[None], ok[None]), tf.boolean_mask(row[None], ~ok[None])
+        with tf.control_dependencies([enter(account, used, bad, tf.fill(tf.shape(bad), reason))]):
+            squares, places = tf.cond(
+                ok,
+                lambda: (tf.reshape(frames, (-1, size, size, 3)), tf.reshape(places, (clips, length))),
+                lambda: (tf.zeros((crops, size, size, 3), tf.uint8), tf.zeros((clips, length), tf.int64)),
+            )
+        return row, ok, squares, places
+
+    return read
+
+
+def _view_maker(labels_of, clips, crops):
+    """Returns the function from what `_reader` reads to the data set of a video's views."""
+
+    @plainly
+    def views_of(row, ok, squares, places):
+        @plainly
+        def view(number):
+            clip, crop = number // crops, number % crops
+            pixels = tf.gather(squares, places[clip] * crops + crop)  # [T, size, size, 3]
+            return pixels, labels_of(row, None, tf.constant([False]))[0], tf.cast(ok, tf.float32)
+
+        return tf.data.Dataset.range(clips * crops).map(view)
+
+    return views_of

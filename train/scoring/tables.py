@@ -9,6 +9,12 @@ from pipelines.whole_files import whole_file
 from train.scoring.measures import average_precisions, confusion_matrix, precisions, recalls
 
 
+def accuracies(results):
+    """Returns the accuracies of a summary, in words; of 5 classes and fewer there is no top-5."""
+    names = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean class accuracy"}
+    return ", ".join(f"{words} {results[name]:.1%}" for name, words in names.items() if name in results)
+
+
 def class_table(scores):
     """Returns a row, a dictionary, for each class of `Scores`, in the order of the labels.
 
