@@ -22,7 +22,7 @@ class Account:
     Args:
         manifest: A `Manifest`; its `unusable` rows are bad from the start.
         max_bad_fraction: Largest fraction of all rows, the unusable ones included, that may be bad,
-            in [0, 1].
+            in [0, 1]; one readable video is always needed. None allows that all are bad.
     """
 
     def __init__(self, manifest, max_bad_fraction=1.0):
@@ -143,6 +143,8 @@ class Account:
         )
 
     def _allows(self, count):
+        if self._max_bad_fraction is None:
+            return True
         # A quotient is compared, as 0.29 * 100 is less than 29, and 29 bad videos of 100 are allowed.
         fraction = count / max(1, self._num_videos)
         return fraction <= self._max_bad_fraction and fraction < 1

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import time
 
 import numpy as np
 import pytest
@@ -491,6 +492,47 @@ def test_views_of_a_bad_video_weigh_nothing_and_keep_its_place():
         np.testing.assert_array_equal(
             data[0][6 * number : 6 * number + 6], good[0][6 * number : 6 * number + 6]
         )
+
+
+def test_each_frame_is_decoded_once_for_all_views_of_a_video():
+    decode, asked = telling_decoder(side=16), []
+
+    def once(path, choose, transform):
+        def remembered(seconds):
+            asked.append(choose(seconds).tolist())
+            return np.array(asked[-1])
+
+        return decode(path, remembered, transform)
+
+    sample = functools.partial(clips.dense_test_clips, window=8)
+    data = evaluation_views(
+        VideoFiles(telling_manifest(3), once), PLAIN, sample=sample, clips=9, crops=3, batch_size=5,
+        account=Account(telling_manifest(3)),
+    )  # fmt: skip
+    pixels = np.concatenate([part[0] for part in collect(data)])
+    assert len(asked) == 3 and all(frames == sorted(set(frames)) for frames in asked)
+    for number, view in enumerate(pixels):
+        video, clip = number // 27, number // 3 % 9
+        np.testing.assert_array_equal(view[:, 0, 0, 1], sample(20 + video, 4, 9)[clip])
+    assert sum(map(len, asked)) < len(pixels) // 3 * 4  # Clips share frames.
+
+
+@pytest.mark.parametrize(("batch_size", "ahead"), [(2, 1), (12, 7)])
+def test_videos_are_read_ahead_as_far_as_a_batch_has_memory(batch_size, ahead):
+    decode, begun = telling_decoder(side=16), []
+
+    def counted(path, choose, transform):
+        begun.append(path)
+        return decode(path, choose, transform)
+
+    iterator = iter(views(telling_manifest(40), counted, 2, 3, batch_size, workers=32))
+    next(iterator)
+    seen = -1
+    while seen < len(begun):  # The pipeline comes to rest when it is full.
+        seen = len(begun)
+        time.sleep(0.3)
+    of_batches = -(-2 * batch_size // 6)  # The batch that was taken, and the one that is ready.
+    assert of_batches < len(begun) <= of_batches + ahead
 
 
 def test_too_many_bad_videos_end_an_evaluation():

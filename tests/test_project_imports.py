@@ -15,7 +15,7 @@ ALLOWED = {
     "keras_nonlocal": {"keras", "numpy"},
     "pipelines": {"tensorflow", "numpy", "av", "tqdm"},
     "savedmodels": {"keras_nonlocal", "tensorflow", "keras", "numpy"},
-    "train": {"keras_nonlocal", "pipelines", "savedmodels", "absl", "tensorflow", "keras", "numpy"},
+    "train": {"keras_nonlocal", "pipelines", "savedmodels", "absl", "tensorflow", "keras", "numpy", "tqdm"},
 }
 WITH_PROGRAMS = {"quiet_tensorflow"}  # For all packages but the layers; it imports nothing but Python's own.
 # Beginnings of paths, and what may be imported there besides.

@@ -12,7 +12,7 @@ ROOMS = {
     "pipelines": "bad_video whole_files decoding manifest clips augmenting order labels account video_files "
     "records dataset synthetic builders",
     "train": "fields parts config command_line origin network data scoring reporting loop planning "
-    "__main__ kinetics finetune predict browse convert preset profile demo",
+    "__main__ kinetics finetune evaluate predict browse convert preset profile demo",
     "savedmodels": "whole_directory loading signatures export freeze",
 }
 MOST_ROOMS, MOST_PROGRAMS, LONGEST_FILE, LONGEST_FUNCTION = 14, 10, 300, 50

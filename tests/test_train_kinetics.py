@@ -35,6 +35,7 @@ def test_run_writes_what_it_promises(finished_run):
         "bad_videos_val.csv",
         "model.keras",
         "serving.json",
+        "scores_val.npz",
         "results.json",
         "report.html",
     }

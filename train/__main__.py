@@ -18,6 +18,7 @@ from train.loop.checkpoints import CheckpointError
 from train.loop.stopping import STATUS, Stopped
 from train.loop.workers import WorkerError, Workers, open_strategy
 from train.network import NetworkError, check_network
+from train.scoring.tables import accuracies
 
 # What ends a run with one line.
 _WRONG = (
@@ -77,7 +78,7 @@ def run_and_print(run, names):
     if not workers.is_chief:
         return
     print(
-        f"top-1 {results['top1']:.1%}, top-5 {results['top5']:.1%} on {results['videos']} videos, "
+        f"{accuracies(results)} on {results['videos']} videos, "
         f"{results['clips']} clips x {results['crops']} crops, {results['seconds_per_video']:.3f} s per video"
     )
     for name, account in results["data"].items():

@@ -44,8 +44,8 @@ def config_from_flags(flag_values=flags.FLAGS, needed=("data_dir", "workdir")):
     return Config(**values)
 
 
-def given_values(flag_values):
-    """Returns {field: value} of the flags of a configuration that a command line gives, and no defaults."""
+def given_values(flag_values=flags.FLAGS):
+    """Returns {field of `Config`: value} of the flags that a command line has; raises ValueError."""
     fields = [field for field in dataclasses.fields(Config) if flag_values[field.name].present]
     return {field.name: _flag_value(field, flag_values) for field in fields}
 
@@ -53,6 +53,7 @@ def given_values(flag_values):
 _NEEDED = {
     "data_dir": ("a directory", "DIR"),
     "workdir": ("a directory", "DIR"),
+    "weights": ("the weights of a network, or --workdir that of a run", "X.weights.h5"),
     "train_annotations": ("a manifest, records or a CSV", "videos.jsonl#train"),
     "val_annotations": ("a manifest, records or a CSV", "videos.jsonl#val"),
 }

@@ -92,7 +92,7 @@ def open_data(config):
         return Data(train, val, schedule, accounts, batches, stack.pop_all().close)
 
 
-def open_split(config, annotations, decode=decode_frames, classes=None):
+def open_split(config, annotations, decode=decode_frames, classes=None, multi_label=False):
     """Returns the source of the videos of a split.
 
     Args:
@@ -102,6 +102,7 @@ def open_split(config, annotations, decode=decode_frames, classes=None):
             of Kinetics.
         decode: The decoder of files.
         classes: Class names that the split must have; None takes the split's own.
+        multi_label: Whether a video may have several labels, none, or some for a part of its time.
 
     Returns:
         `VideoFiles` or `Records`.
@@ -131,19 +132,19 @@ def open_split(config, annotations, decode=decode_frames, classes=None):
         if os.path.isdir(config.data_dir) and not os.path.isfile(path):
             raise _no_such_file(path, name)
         return VideoFiles(read_kinetics(config.data_dir, annotations, classes), decode, config.fps)
-    _check_split(source, path, config, classes)
+    _check_split(source, path, config, classes, multi_label)
     return source
 
 
 def _no_such_file(path, name):
-    folder = os.path.dirname(path)
-    found = nearest(os.path.basename(path), os.listdir(folder) if os.path.isdir(folder) else ())
+    folder, base = os.path.split(path)
+    found = nearest(base, os.listdir(folder) if os.path.isdir(folder) else ())
     remedy = f"{found}{'#' * bool(name)}{name}" if found else "python -m pipelines.manifest import"
     expected = f"a manifest, records or a CSV at {path!r}"
     return FileNotFoundError(f"Expected {expected}. Received no such file. Try: {remedy}")
 
 
-def _check_split(source, path, config, classes):
+def _check_split(source, path, config, classes, multi_label):
     manifest = source.manifest
     if classes is not None and manifest.classes != tuple(classes):
         raise ValueError(
@@ -151,10 +152,10 @@ def _check_split(source, path, config, classes):
             f"Received {len(manifest.classes)} classes, and they or their order differ. "
             "Try: import both splits from the same annotations."
         )
-    if manifest.multi_label:
+    if manifest.multi_label and not multi_label:
         raise ValueError(
-            f"Expected one label a video in {path}. Received several, none, or time spans. "
-            "Try: a manifest with one label a row."
+            f"Expected one label a video in {path} for training. Received several, none, or time spans. "
+            "Try: a manifest with one label a row; python -m train.evaluate takes this one."
         )
     if source.fps != config.fps:  # Prediction reads files, and has to sample as evaluation does.
         raise ValueError(

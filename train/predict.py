@@ -1,73 +1,103 @@
-"""Classifies any video file with a trained model.
+"""Classifies any video files with a trained model.
 
-python -m train.predict --video=FILE [--workdir=RUN] [--top=5]
+python -m train.predict --workdir=RUN --video=FILE_OR_FOLDER [--video=...] [--top=5] [--json=FILE]
+
+Of a folder, all videos in it and below it are taken; a folder that holds images and no video is a video of
+these frames. The status is 0 if all were classified, 2 if some could not be read, and 1 if none was.
 """
 
+import csv
+import io
+import json
+import logging
 import os
 import sys
 
-import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
+from absl import logging as absl_logging
 
-import keras_nonlocal  # noqa: F401 - It registers the layers of model.keras.
-from pipelines.bad_video import BadVideo
-from pipelines.dataset import video_views
-from pipelines.dataset.clip_format import normalise
+from pipelines.account import Account, TooManyBadVideos
 from pipelines.manifest import Manifest, Video
+from pipelines.manifest.annotations.data_dir import IMAGE_SUFFIXES, is_media
 from pipelines.video_files import VideoFiles
-from savedmodels.loading import one_line, read_serving
-from train.command_line import read_config
-from train.data import decoder, samplers, test_format
-from train.fields import parse_or_end, refuse_words
+from train.command_line import define_flags
+from train.data import decoder
+from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
+from train.loop.workdir import write_text
+from train.scoring.measures import log_softmax
+from train.scoring.trained import evaluation_config, read_trained, scores_of
 
 _BAR_WIDTH = 30
 
 
-def predict(path, workdir):
-    """Returns [(class name, probability), ...] for a video, the likeliest class first.
+def predict(paths, trained, verbose=False):
+    """Classifies videos.
 
-    The video is sampled and cropped as in evaluation, and the logits of its views are averaged.
+    Each is sampled, cropped and averaged as in evaluation: a video of a split gets its row in the scores.
 
     Args:
-        path: A video, an image, or a folder of images, see `pipelines.decoding.decode.decode_frames`.
-        workdir: Directory of a finished run.
+        paths: Videos, images, or folders of images, see `pipelines.decoding.decode.decode_frames`.
+        trained: A `train.scoring.trained.Trained`.
+        verbose: Whether to show progress.
+
+    Returns:
+        (rankings, bad): {path: [(class name, probability), ...]}, the likeliest class first, and
+        {path: why it cannot be read}; both in the order of `paths`.
 
     Raises:
-        BadVideo: The video cannot be decoded.
-        FileNotFoundError: There is no finished run in `workdir`.
-        ValueError: A file of the run is damaged.
+        FloatingPointError: A score is infinite or NaN.
     """
-    config = read_config(workdir)
-    model_path = os.path.join(workdir, "model.keras")
-    if not os.path.isfile(model_path):
-        raise FileNotFoundError(
-            f"Expected a trained model at {model_path!r}. Received no such file. "
-            "Try: --workdir=DIR of a run that has ended."
-        )
-    manifest = Manifest((Video(os.fspath(path), ()),), ())
-    with decoder(config) as decode:
-        ok, views, reason = video_views(
-            VideoFiles(manifest, decode, config.fps),
-            tf.constant(0, tf.int64),
-            test_format(config),
-            samplers(config)[1],
-            config.test_clips,
-            config.test_crops,
-        )
-    if not ok:
-        raise BadVideo(path, reason.numpy().decode())
-    views = normalise(views, config.mean, config.std)
-    with one_line(model_path, "the sound model.keras of a run", "--workdir=DIR of a run that has ended"):
-        model = keras.saving.load_model(model_path, compile=False)
-    classes = read_serving(os.path.join(workdir, "serving.json"))["classes"]
-    logits = model.predict_on_batch(views).mean(axis=0)
-    probabilities = np.exp(logits - logits.max())
-    probabilities /= probabilities.sum()
-    return [
-        (classes[label], float(probabilities[label])) for label in np.argsort(-probabilities, kind="stable")
-    ]
+    paths = list(dict.fromkeys(map(os.fspath, paths)))
+    manifest = Manifest(tuple(Video(path, ()) for path in paths), trained.classes)
+    account = Account(manifest, max_bad_fraction=None)
+    try:
+        with decoder(trained.config) as decode:
+            source = VideoFiles(manifest, decode, trained.config.fps)
+            scores = scores_of(trained, source, account, verbose)
+        found = dict(zip(scores.paths, np.exp(log_softmax(scores.logits)), strict=True))
+    except TooManyBadVideos:  # All of them are.
+        found = {}
+    reasons = account.reasons()
+    rankings = {path: _ranking(found[path], trained.classes) for path in paths if path in found}
+    return rankings, {path: reasons[path] for path in paths if path not in found}
+
+
+def _ranking(probabilities, classes):
+    order = np.argsort(-probabilities, kind="stable")
+    return [(classes[label], float(probabilities[label])) for label in order]
+
+
+def find_videos(paths):
+    """Returns the paths of videos, with what is in and below a folder in its place, sorted by name.
+
+    Names that begin with a full stop are passed over.
+
+    Raises:
+        ValueError: A folder holds no videos.
+    """
+    found = []
+    for path in paths:
+        inside = [path] if not os.path.isdir(path) else list(_below(path))
+        if not inside:
+            raise ValueError(
+                f"Expected videos in {path!r}, or below it. Received a folder without any, by the names of "
+                "its files. Try: --video=FILE for each file that has another ending than a video."
+            )
+        found += inside
+    return found
+
+
+def _below(folder):
+    """Yields the videos in and below a folder."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        media = sorted(name for name in files if is_media(name) and not name.startswith("."))
+        videos = [name for name in media if not name.lower().endswith(IMAGE_SUFFIXES)]
+        yield from (os.path.join(place, name) for name in videos)
+        if media and not videos:
+            yield place
 
 
 def bars(ranking, top):
@@ -86,26 +116,79 @@ def bars(ranking, top):
     return "\n".join(lines)
 
 
-def main(argv):
-    """Prints the ranking of the classes, or ends with the reason why there is none."""
+def as_json(rankings, bad, top):
+    """Returns JSON: {"videos": {path: [{"class": name, "probability": p}, ...]}, "bad": {path: reason}}."""
+    videos = {
+        path: [{"class": name, "probability": probability} for name, probability in ranking[:top]]
+        for path, ranking in rankings.items()
+    }
+    return json.dumps({"videos": videos, "bad": bad}, indent=2) + "\n"
+
+
+def as_csv(rankings, top):
+    """Returns rankings as CSV, a line for each of the first `top` classes: path,rank,class,probability."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(("path", "rank", "class", "probability"))
+    for path, ranking in rankings.items():
+        writer.writerows((path, rank, *place) for rank, place in enumerate(ranking[:top], 1))
+    return file.getvalue()
+
+
+def main(argv, flag_values=flags.FLAGS):
+    """Prints the ranking of the classes for each video, or ends with the reason why there is none."""
+    tf.get_logger().setLevel("WARNING")
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    logging.getLogger("pipelines.account").setLevel(logging.ERROR)  # Bad files are named in the end.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # Names of files need not be UTF-8.
     try:
         refuse_words(argv)
-        ranking = predict(_only(flags.FLAGS.video), flags.FLAGS.workdir)
-    except (BadVideo, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    print(bars(ranking, flags.FLAGS.top))
+        paths = find_videos(flag_values.video)
+        trained = read_trained(evaluation_config(flag_values, ("workdir",)), flag_values.savedmodel)
+        rankings, bad = predict(paths, trained, verbose=len(paths) > 1)
+        _write(flag_values, rankings, bad, single=len(paths) == 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (OSError, ValueError, FloatingPointError) as error:
+        sys.exit(f"error: {in_flags(error, names_of_flags(flag_values))}")
+    for path, reason in bad.items():
+        print(f"error: {path}: {reason}", file=sys.stderr)
+    if bad:
+        sys.exit(2 if rankings else 1)
 
 
-def _only(videos):
-    if len(videos) > 1:
-        raise ValueError(
-            f"Expected one --video. Received {len(videos)}: {', '.join(videos)}. Try: a command for each."
+def _write(flag_values, rankings, bad, single):
+    top, texts = flag_values.top, {}
+    if flag_values.json:
+        texts[flag_values.json] = as_json(rankings, bad, top)
+    if flag_values.csv:
+        texts[flag_values.csv] = as_csv(rankings, top)
+    for target, text in texts.items():
+        if target == "-":
+            print(text, end="")
+        else:
+            write_text(target, text)
+            print(f"wrote {target}", file=sys.stderr)
+    if not texts:
+        found = (
+            bars(ranking, top) if single else f"{path}\n{bars(ranking, top)}\n"
+            for path, ranking in rankings.items()
         )
-    return videos[0]
+        print(*found, sep="\n", end="\n" * bool(rankings))
+
+
+def define(flag_values=flags.FLAGS):
+    """Defines the flags of this program, those of a `Config` among them."""
+    of = {"flag_values": flag_values}
+    flags.DEFINE_multi_string("video", None, "a video file, or a folder; repeat it", required=True, **of)
+    flags.DEFINE_string("savedmodel", "", "directory of a SavedModel, in the place of the run's model", **of)
+    flags.DEFINE_integer("top", 5, "how many classes to print", lower_bound=1, **of)
+    flags.DEFINE_string("json", "", "file to write as JSON, - for the standard output", **of)
+    flags.DEFINE_string("csv", "", "file to write as CSV, - for the standard output", **of)
+    define_flags(flag_values, workdir="runs/demo/run")
 
 
 if __name__ == "__main__":
-    flags.DEFINE_multi_string("video", None, "the video file", required=True)
-    flags.DEFINE_string("workdir", "runs/demo/run", "directory of a finished run")
-    flags.DEFINE_integer("top", 5, "how many classes to print", lower_bound=1)
+    define()
     app.run(main, flags_parser=parse_or_end)

@@ -15,7 +15,7 @@ from savedmodels.loading import one_line, read_serving
 from train.command_line import read_config
 from train.fields import parse_or_end, refuse_words
 
-_MEASURED = ("videos", "top1", "top5", "mean_class_accuracy", "map")
+_MEASURED = ("videos", "top1", "top5", "mean_class_accuracy", "mAP")
 _SAMPLING = ("sampling", "window_frames", "fps", "short_videos")
 
 

@@ -9,7 +9,7 @@ could not read are entered here.
 """
 
 from pipelines.dataset.clip_format import ClipFormat
-from pipelines.dataset.evaluation import evaluation_views, video_views
+from pipelines.dataset.evaluation import evaluation_views
 from pipelines.dataset.python_calls import iterators_ended_on_error
 from pipelines.dataset.training import check_training, training_clips
 
@@ -19,5 +19,4 @@ __all__ = [
     "evaluation_views",
     "iterators_ended_on_error",
     "training_clips",
-    "video_views",
 ]

@@ -1,5 +1,6 @@
 """Fetches from any source inside a graph, and enters the outcome in the account."""
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.bad_video import BadVideo
@@ -33,6 +34,43 @@ def fetch(source, row, sample, draws, transform=None):
     kinds = (tf.bool, tf.uint8, tf.float32, tf.string)
     ok, frames, seconds, reason = tf.numpy_function(load, [row, draws], kinds)
     return tf.ensure_shape(ok, ()), frames, tf.ensure_shape(seconds, (None,)), tf.ensure_shape(reason, ())
+
+
+def fetch_distinct(source, row, sample, transform):
+    """Returns the frames of a video of which clips show some repeatedly, in a graph.
+
+    Args:
+        source: A source, see `pipelines.dataset`.
+        row: int64 scalar, the video's place in the manifest.
+        sample: As for `fetch`; its T numbers may repeat.
+        transform: As for `fetch`.
+
+    Returns:
+        (ok, frames, places, reason): boolean scalar; uint8 [F, ...], in which each frame of a file stands
+        once; int64 [T], which of them the numbers mean; string scalar. A graph that reads records gives
+        each frame as often as its number stands there, as a count that is known makes it faster. Without
+        `ok`, anything may stand there.
+    """
+    draws = tf.range(0)
+    if not source.needs_python:
+        ok, frames, _, reason = source.fetch(row, sample, draws, transform)
+        return ok, frames, tf.range(tf.shape(frames, tf.int64)[0]), reason
+
+    @lets_python_end
+    def load(row, draws):
+        places = np.zeros(0, np.int64)
+
+        def distinct(count, draws):
+            nonlocal places
+            numbers, places = np.unique(sample(count, draws), return_inverse=True)
+            return numbers
+
+        ok, frames, _, reason = source.fetch(row, distinct, draws, transform)
+        return ok, frames, places.ravel().astype(np.int64), reason
+
+    kinds = (tf.bool, tf.uint8, tf.int64, tf.string)
+    ok, frames, places, reason = tf.numpy_function(load, [row, draws], kinds)
+    return tf.ensure_shape(ok, ()), frames, places, tf.ensure_shape(reason, ())
 
 
 def enter(account, used, bad, reasons, replaced=0, step=0):

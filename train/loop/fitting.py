@@ -139,14 +139,14 @@ class _Watch(keras.callbacks.Callback):
         try:
             with self._run.average.shown():
                 progress = Validation(self._run)
-                scores = evaluate(self.model, val, self._centre, account, 0, progress)
+                scores = evaluate(self.model, val, self._centre, account, False, progress)
         except Stopped:
             self._run.save(before)
             raise
         except FloatingPointError as error:
             raise Diverged(str(error).partition(" Try: ")[0].removesuffix(".")) from error
         self._run.validated = progress.evaluated
-        logs.update({f"val_{name}": scores[name] for name in ("loss", "top1", "top5")})
+        logs.update({f"val_{name}": scores[name] for name in ("loss", "top1", "top5") if name in scores})
 
 
 def _shown(run):

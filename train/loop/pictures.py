@@ -62,8 +62,8 @@ class Pictures(keras.callbacks.Callback):
         return clips_picture([clip.pixels for clip in clips], words)
 
     def _matrix(self):
-        (logits, labels), classes = self._run.validated, self._run.data.classes
-        return confusion_picture(confusion_matrix(logits, labels), classes)
+        scores = self._run.validated
+        return confusion_picture(confusion_matrix(scores.logits, scores.labels), scores.classes)
 
 
 def _nothing(*arguments):

@@ -27,7 +27,7 @@ from train.loop.workers import Workers
 from train.network import build_network
 from train.parts import rates_of
 from train.reporting import write_report
-from train.scoring.evaluation import evaluate
+from train.scoring.evaluation import measured, video_scores
 
 _logger = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ def train_and_evaluate(config, data, strategy=None):
 
     Writes to `config.workdir`: `run.flags` (the configuration), `checkpoints/`, `tensorboard/`, `curves.csv`,
     `bad_videos_train.csv`, `bad_videos_val.csv`, `model.keras`, `serving.json` (classes and preprocessing,
-    for export), `results.json` and `report.html`.
+    for export), `scores_val.npz` (the `train.scoring.scores.Scores` of the validation videos), `results.json`
+    and `report.html`.
 
     Args:
         config: A `Config`.
@@ -128,11 +129,11 @@ def _results(run):
         with workers.together():
             if workers.is_chief:
                 save(model, config, run.data.classes)
-        progress, verbose = run.evaluation(), "auto" if workers.is_chief else 0
-        results = evaluate(model, run.data.val, config, run.data.accounts["val"], verbose, progress)
+        progress, account = run.evaluation(), run.data.accounts["val"]
+        scores = video_scores(model, run.data.val, config, account, workers.is_chief, progress)
     accounts = run.accounts()
     check_accounts(accounts)
-    results |= {
+    results = measured(scores, config, progress.seconds) | {
         "epoch": kept_step(run) // run.steps_per_epoch,
         "step": kept_step(run),
         "ended_by": ended_by(run),
@@ -143,6 +144,7 @@ def _results(run):
     with workers.together():
         if workers.is_chief:
             run.write_accounts(accounts)
+            scores.save(os.path.join(config.workdir, "scores_val.npz"))
             write_text(path, json.dumps(results, indent=2) + "\n")
             report(config.workdir)
     run.finish()
@@ -224,7 +226,8 @@ def build_model(config, data):
     model.compile(
         optim.SGD(schedule, momentum=config.momentum, l2=config.weight_decay, rates=rates_of(config.rates)),
         loss=loss(from_logits=True),
-        metrics=[accuracy("top1"), top_k(min(5, len(data.classes)), "top5")],
+        # Of 5 classes and fewer, the best five are all.
+        metrics=[accuracy("top1"), *([top_k(5, "top5")] if len(data.classes) > 5 else ())],
         jit_compile=False,  # XLA is slower on CPU, and fails under MirroredStrategy.
     )
     model.build_for(len(data.classes) if mixes(config) else None)

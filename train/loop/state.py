@@ -45,7 +45,7 @@ class RunState:
         is_out_of_time: Whether training has taken `config.max_minutes`, by the chief's clock.
         batches: How many batches this process has trained on or evaluated.
         seconds_per_view: What a view took this worker in the last validation, or None.
-        validated: (logits, labels) of the last validation, or None.
+        validated: The `Scores` of the last validation, or None.
     """
 
     def __init__(self, config, data, model, average, stop, workers):

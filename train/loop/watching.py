@@ -41,7 +41,7 @@ def tensorboard_command(workdir):
 def row_of(run, logs):
     """Returns the row of an epoch for `run.history`: the count of epochs and of steps, and its logs."""
     counts = {"epoch": run.epoch, "steps": run.step, "seconds": round(run.seconds, 3)}
-    return {name: counts[name] if name in counts else logs[name] for name in COLUMNS}
+    return {name: counts.get(name, logs.get(name, "")) for name in COLUMNS}
 
 
 @contextlib.contextmanager

@@ -1,32 +1,33 @@
 """Evaluates a model: averages its logits over clips x crops per video, and measures them."""
 
+import contextlib
 import time
 
 import keras
 import numpy as np
 import tensorflow as tf
+import tqdm
 
 from pipelines.account import TooManyBadVideos
 from pipelines.order import WHOLE
 from train.data import evaluation_clips
-from train.scoring.measures import accuracy, cross_entropy
+from train.scoring.scores import Scores, summary
 
 
-def video_logits(model, source, config, account, verbose="auto", progress=None):
-    """Returns the logits of each readable video, averaged over its clips and crops.
+def video_scores(model, source, config, account, verbose=True, progress=None):
+    """Returns the `Scores` of the readable videos, each averaged over its clips and crops.
 
     Args:
         model: Model from clips to logits; the devices of its strategy share each batch.
         source: The source of the videos, see `pipelines.dataset`.
         config: The `Config` of the run; its fields say which views there are.
         account: The `Account` of the source's manifest, in which unreadable videos are entered.
-        verbose: As for Keras's `predict`: 0 prints nothing.
+        verbose: Whether to show how many videos are done, how many a second, and the time left.
         progress: A `Progress`, which may hold the scores of the first views already, and gets
             those of each batch. It says which part of the videos is this worker's.
 
     Returns:
-        (logits, labels): float [videos, classes] and int [videos], in the manifest's order without the
-        videos that cannot be read.
+        `Scores`, in the manifest's order without the videos that cannot be read.
 
     Raises:
         FloatingPointError: A logit is infinite or NaN.
@@ -40,7 +41,8 @@ def video_logits(model, source, config, account, verbose="auto", progress=None):
         devices = model.distribute_strategy.num_replicas_in_sync // progress.part.count
         views = evaluation_clips(config, source, account, devices, progress.part, done)
         clips = shared_out(views.map(lambda clips, labels, weights: clips), model, progress.part)
-        model.predict(clips, verbose=verbose, steps=len(views), callbacks=[progress])
+        with contextlib.closing(_Bar(progress, len(rows), count, verbose)) as bar:
+            model.predict(clips, verbose=0, steps=len(views), callbacks=[progress, bar])
     progress.complete()
     # What fills up the last batch comes after the scores of the views.
     scores, shape = progress.scores[: len(rows) * count], (len(rows), count, model.output_shape[-1])
@@ -55,7 +57,22 @@ def video_logits(model, source, config, account, verbose="auto", progress=None):
             f"for {videos[wrong[0]].path}. Try: --learning_rate={config.learning_rate / 10:g}, in a new "
             "--workdir"
         )
-    return scores[good], np.array([videos[row].label for row in good], int)
+    manifest = source.manifest
+    paths = tuple(videos[row].path for row in good)
+    return Scores(scores[good], true_labels(manifest)[good], paths, tuple(manifest.classes))
+
+
+def true_labels(manifest):
+    """Returns the labels of all videos: int [V], or bool [V, K] if a video may have several or none.
+
+    A label counts for the whole video, whenever in it the class is to be seen.
+    """
+    if not manifest.multi_label:
+        return np.array([video.label for video in manifest.videos], int)
+    labels = np.zeros((len(manifest), len(manifest.classes)), bool)
+    for row, video in enumerate(manifest.videos):
+        labels[row, [label.number for label in video.labels]] = True
+    return labels
 
 
 def shared_out(batches, model, part):
@@ -81,7 +98,7 @@ class Progress(keras.callbacks.Callback):
 
     Attributes:
         part: The `pipelines.order.Part` of the videos that this worker evaluates.
-        evaluated: What `video_logits` returned, once `evaluate` is through.
+        evaluated: The `Scores`, once `evaluate` is through.
     """
 
     part = WHOLE
@@ -97,6 +114,11 @@ class Progress(keras.callbacks.Callback):
         """float32 [views, classes], the scores of the first views; () where there are none."""
         self._parts = [np.concatenate(self._parts)] if self._parts else []
         return self._parts[0] if self._parts else ()
+
+    @property
+    def count(self):
+        """How many views have scores; what fills up the last batch counts, too."""
+        return sum(map(len, self._parts))
 
     @property
     def seconds(self):
@@ -115,36 +137,65 @@ class Progress(keras.callbacks.Callback):
         self._parts.append(np.asarray(logs["outputs"]))
 
 
-def evaluate(model, source, config, account, verbose="auto", progress=None):
+class _Bar(keras.callbacks.Callback):
+    """A line with the videos that are done, how many a second, and the time left.
+
+    Args:
+        progress: The `Progress` of the evaluation, which hears of a batch before the bar does.
+        videos: How many videos there are.
+        count: Views of each.
+        verbose: Whether there is such a line.
+    """
+
+    def __init__(self, progress, videos, count, verbose):
+        super().__init__()
+        self._progress, self._count = progress, count
+        done, of = progress.count // count, {"total": videos, "unit": " videos"}
+        self._bar = tqdm.tqdm(initial=done, desc="evaluating", ncols=79, disable=not verbose, **of)
+
+    def on_predict_batch_end(self, batch, logs=None):
+        """Shows the videos of which all views are done; what fills up the last batch is none."""
+        self._bar.update(min(self._progress.count // self._count, self._bar.total) - self._bar.n)
+
+    def close(self):
+        """Ends the line."""
+        self._bar.close()
+
+
+def evaluate(model, source, config, account, verbose=True, progress=None):
     """Evaluates a model on all videos of a source.
 
     The scores do not depend on the number of devices, nor on the size of a batch, but for rounding.
 
     Args:
-        model: As for `video_logits`, as are all others.
+        model: As for `video_scores`, as are all others.
         source: The source of the videos.
         config: The `Config` of the run.
         account: The `Account` of the source's manifest.
-        verbose: 0 prints nothing.
-        progress: As for `video_logits`.
+        verbose: Whether to show progress.
+        progress: As for `video_scores`.
 
     Returns:
-        A dictionary: `top1` and `top5` in [0, 1]; `loss`, the mean cross-entropy in nats; the count of
-        `videos`, and of `clips` and `crops` per video; and `seconds_per_video`, decoding included.
+        What `measured` returns.
 
     Raises:
         FloatingPointError: A logit is infinite or NaN.
         tf.errors.OpError: More videos are bad than the account allows, or no video can be read.
     """
     progress = progress or Progress()
-    logits, labels = video_logits(model, source, config, account, verbose, progress)
-    progress.evaluated = logits, labels
-    return {
-        "top1": accuracy(logits, labels, 1),
-        "top5": accuracy(logits, labels, 5),
-        "loss": cross_entropy(logits, labels),
-        "videos": len(labels),
+    progress.evaluated = video_scores(model, source, config, account, verbose, progress)
+    return measured(progress.evaluated, config, progress.seconds)
+
+
+def measured(scores, config, seconds):
+    """Returns what results.json says of an evaluation that took some seconds.
+
+    Returns:
+        A dictionary: what `train.scoring.scores.summary` returns, the count of `clips` and `crops` per video,
+        and `seconds_per_video`, decoding included.
+    """
+    return summary(scores) | {
         "clips": config.test_clips,
         "crops": config.test_crops,
-        "seconds_per_video": progress.seconds / len(labels),
+        "seconds_per_video": seconds / len(scores.paths),
     }

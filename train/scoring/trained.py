@@ -1,0 +1,164 @@
+"""Trained models of any form, with the configuration by which they are evaluated and their classes."""
+
+import dataclasses
+import os
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+import keras_nonlocal  # noqa: F401 - It registers the layers of model.keras.
+from pipelines.dataset import iterators_ended_on_error
+from savedmodels.loading import check_files, check_fingerprint, one_line, read_serving
+from train.command_line import config_from_flags, given_values, read_config
+from train.fields import as_flags
+from train.network import build_network
+from train.scoring.evaluation import video_scores
+
+_FINISHED = "--workdir=DIR of a run that has ended"
+# What may differ from the training, beside what concerns the files of the data.
+_MAY_DIFFER = (
+    *("batch_size", "test_clips", "test_crops", "test_size"),
+    *("sampling", "window_frames", "short_videos", "fps", "weights"),
+)
+
+
+class Trained(NamedTuple):
+    """A trained model.
+
+    Attributes:
+        model: Keras model from clips as `train.data.evaluation_clips` makes them for `config` to logits, or
+            to other numbers of which the softmax is the same.
+        config: The `Config` by which it is evaluated.
+        classes: The names of its classes, in the order of the logits.
+        path: What it was read from.
+    """
+
+    model: object
+    config: object
+    classes: tuple
+    path: str
+
+
+def evaluation_config(flag_values, needed=()):
+    """Returns the `Config` by which flags and the run in --workdir, if there is one, say how to evaluate.
+
+    Raises:
+        FileNotFoundError: --workdir has no run.
+        ValueError: A flag has a wrong value, is needed and missing, or is another one than that of the
+            run's training.
+    """
+    workdir, given = flag_values["workdir"].value, given_values(flag_values)
+    if not workdir:
+        return config_from_flags(flag_values, needed)
+    run = read_config(workdir)
+    for field in dataclasses.fields(run):
+        name, theirs = field.name, getattr(run, field.name)
+        is_of_training = field.metadata["heading"] != "data" and name not in _MAY_DIFFER
+        if is_of_training and given.get(name, theirs) != theirs:
+            raise ValueError(
+                f"Expected {' '.join(as_flags(field, theirs))}, as in the training in {workdir}. "
+                f"Received {' '.join(as_flags(field, given[name]))}. Try: leave out --{name}."
+            )
+    # What the training started from is not to be evaluated.
+    return dataclasses.replace(run, **{"weights": ""} | given | {"workdir": workdir})
+
+
+def read_trained(config, savedmodel="", classes=()):
+    """Returns the `Trained` model: of --savedmodel, else of --weights, else of the run in --workdir.
+
+    A model.keras names the layers that it is made of, and a SavedModel is a program: loading either one runs
+    what is in it.
+
+    Args:
+        config: A `Config`, as `evaluation_config` returns it.
+        savedmodel: Directory of a SavedModel that `savedmodels.export` wrote.
+        classes: The names of the classes of weights, if --workdir does not tell them.
+
+    Raises:
+        FileNotFoundError: There is no finished run.
+        ValueError: A file is damaged, or of another network.
+    """
+    if savedmodel:
+        return _exported(config, savedmodel)
+    strategy = tf.distribute.MirroredStrategy()
+    path, serving = (os.path.join(config.workdir, name) for name in ("model.keras", "serving.json"))
+    if config.workdir and os.path.isfile(serving):
+        classes = read_serving(serving)["classes"]
+    if config.weights:
+        if not classes:
+            raise ValueError(
+                f"Expected the names of the classes of {config.weights}. Received weights alone. "
+                f"Try: {_FINISHED} beside --weights."
+            )
+        keras.config.set_dtype_policy(config.dtype_policy)
+        with strategy.scope():
+            return Trained(build_network(config, len(classes)), config, tuple(classes), config.weights)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"Expected a trained model at {path!r}. Received no such file. Try: {_FINISHED}."
+        )
+    with strategy.scope(), one_line(path, "the sound model.keras of a run", _FINISHED):
+        model = keras.saving.load_model(path, compile=False)
+        if model.output_shape[-1] != len(classes):
+            raise ValueError(f"{model.output_shape[-1]} classes, and {len(classes)} in {serving}")
+    return Trained(model, config, tuple(classes), path)
+
+
+@iterators_ended_on_error()
+def scores_of(trained, source, account, verbose=True, progress=None):
+    """Returns the `Scores` of the videos of a source, see `train.scoring.evaluation.video_scores`.
+
+    Raises:
+        FloatingPointError: A logit is infinite or NaN.
+        TooManyBadVideos: More videos are bad than the account allows, or all are.
+    """
+    try:
+        return video_scores(trained.model, source, trained.config, account, verbose, progress)
+    except tf.errors.OpError:
+        account.check()  # If bad videos stopped the data, this says it better.
+        raise
+
+
+def _exported(config, directory):
+    remedy = "a directory that python -m savedmodels.export wrote"
+    if not os.path.isfile(os.path.join(directory, "saved_model.pb")):
+        raise FileNotFoundError(
+            f"Expected a SavedModel in {directory!r}. Received no saved_model.pb there. Try: {remedy}."
+        )
+    check_files(directory)
+    with one_line(directory, "a sound SavedModel", remedy):
+        check_fingerprint(directory)
+        loaded = tf.saved_model.load(directory)
+        signature = loaded.signatures["serving_default"]
+        frames = signature.structured_input_signature[1]["clip"].shape[1]
+        outputs = signature(tf.zeros((1, frames, 8, 8, 3), tf.uint8))
+        classes = tuple(name.decode() for name in outputs["classes"].numpy()[0])
+    if frames != config.clip_frames:
+        raise ValueError(
+            f"Expected a SavedModel of --clip_frames={config.clip_frames}. Received {directory!r}, which "
+            f"takes {frames} frames. Try: --workdir of the run that it was exported from."
+        )
+    clip = keras.Input((frames, config.test_size, config.test_size, 3))
+    model = keras.Model(clip, _LogProbabilities(loaded, len(classes))(clip))
+    # The pixels remain as they are: the SavedModel itself normalises them.
+    plain = dataclasses.replace(config, mean=(0.0,) * 3, std=(1.0,) * 3)
+    return Trained(model, plain, classes, directory)
+
+
+class _LogProbabilities(keras.layers.Layer):
+    """The logarithms of what a SavedModel gives for clips: the softmax of these are its probabilities."""
+
+    def __init__(self, loaded, classes):
+        super().__init__(dtype="float32")
+        self._loaded, self._classes = loaded, classes
+
+    def call(self, clips):
+        """Returns float32 [B, K] for pixels [B, T, H, W, 3], in whole grey levels."""
+        clips = tf.cast(clips, tf.uint8)
+        probabilities = self._loaded.signatures["serving_default"](clip=clips)["probabilities"]
+        return tf.math.log(tf.maximum(probabilities, 1e-37))
+
+    def compute_output_shape(self, shape):
+        """Returns (B, K)."""
+        return shape[0], self._classes
