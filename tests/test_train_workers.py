@@ -61,6 +61,8 @@ def both(data, directory, name, changes_of_one=None, **changes):
 def test_two_workers_train_as_one(finished_run, tmp_path):
     for status, _, errors in both(finished_run.data, tmp_path, "two"):
         assert status == 0, errors[-3000:]
+        assert "cannot be written" not in errors  # As the report and the pictures would be, with a warning.
+    assert (tmp_path / "two" / "report.html").exists() and (tmp_path / "two/tensorboard/pictures").exists()
     with runs_of(finished_run.data, tmp_path) as run:
         run("one", **FLAGS)
     one, two = (weights_of(tmp_path / name) for name in ("one", "two"))

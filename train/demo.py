@@ -70,7 +70,8 @@ def main(argv):
     print(f"{'in all':<20} {sum(seconds.values()):6.1f} s")
     python = os.path.relpath(sys.executable)
     print(
-        f"\nmodel       {run}/model.keras\nresults     {run}/results.json\nSavedModel  {run}/savedmodel/1\n"
+        f"\nreport      {run}/report.html\n"
+        f"model       {run}/model.keras\nresults     {run}/results.json\nSavedModel  {run}/savedmodel/1\n"
         f"logs        {python} -m tensorboard.main --logdir={run}/tensorboard\n"
         f"\nNext, any video of yours: {python} -m train.predict --video=FILE --workdir={run}"
     )
