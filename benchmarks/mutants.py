@@ -59,7 +59,10 @@ _TESTS = (
     *(f"keras_nonlocal_{begin}" for begin in ("[!cw]", "comp", "conf", "conv", "counting")),
 )
 # They take no part in training, so their tests may share a trained run.
-_AFTER_TRAINING = ("savedmodels/", "train/convert", "train/demo", "train/predict", "train/profile")
+_AFTER_TRAINING = (
+    *("savedmodels/", "train/convert", "train/demo", "train/evaluate", "train/predict", "train/profile"),
+    *("train/scoring/tables", "train/scoring/trained"),
+)
 _EXPLAINED = _ROOT / "benchmarks" / "equivalent_mutants.txt"
 _WORKERS = 2
 _CONTROLS = 6  # Runs without a mutant, at the start.

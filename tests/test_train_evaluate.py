@@ -17,6 +17,7 @@ from savedmodels.signatures import classify
 from train import evaluate as program
 from train.command_line import read_config
 from train.fields import parse
+from train.loop.run import build_model
 from train.scoring import measures
 from train.scoring.scores import Scores, ensemble, summary
 from train.scoring.trained import read_trained
@@ -275,3 +276,9 @@ def test_five_classes_have_no_top5(capsys):
         said.startswith("top-1 100.0%, mean class accuracy 100.0% on 5 videos\nloss ") and "top-5" not in said
     )
     assert "taken for" not in said
+
+
+def test_training_shows_no_top5_of_five_classes():
+    data = SimpleNamespace(classes=tuple("abcde"), schedule=SimpleNamespace(steps_per_epoch=9))
+    shown = [variable.path for variable in build_model(small_trained.config(), data).metrics_variables]
+    assert any("top1" in path for path in shown) and not any("top5" in path for path in shown)

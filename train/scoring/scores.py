@@ -140,7 +140,7 @@ def ensemble(scores, names):
     if first.multi_label:
         logits = _log_sum(measures.log_sigmoid, scores) - _log_sum(measures.log_sigmoid, scores, -1)
     else:
-        logits = _log_sum(measures.log_softmax, scores) - np.log(len(scores))
+        logits = _log_sum(measures.log_softmax, scores)
     return dataclasses.replace(first, logits=logits)
 
 
