@@ -41,7 +41,7 @@ def test_the_split_is_of_the_seed_and_the_paths():
     manifest = rows({"a": 40, "b": 40})
     first = split_by_class(manifest, 0.25)
     assert first == split_by_class(manifest, 0.25) != split_by_class(manifest, 0.25, seed=1)
-    elsewhere = split_by_class(rows({"a": 40, "b": 40}, "/mnt/x"), 0.25)
+    elsewhere = split_by_class(rows({"a": 40, "b": 40}, "/elsewhere"), 0.25)
     assert [v.split for v in elsewhere.videos] == [v.split for v in first.videos]
     grown = split_by_class(rows({"a": 44, "b": 40}), 0.25)
     before = {video.path: video.split for video in first.videos}

@@ -14,17 +14,16 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from pipelines.account import TooManyBadVideos
-from pipelines.bad_video import BadVideo
-from pipelines.dataset import iterators_ended_on_error, video_views
+from pipelines.dataset import iterators_ended_on_error
 from train import command_line
-from train.data import mixes, open_data, samplers, test_format
+from train.data import mixes, open_data
 from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.reporting.elements import element, folded, joined, legible, named, path_within, picture, table
 from train.reporting.page import facts, section, write_page
 from train.reporting.pictures import encoded, strip
 from train.reporting.sections import bad_videos
 from train.reporting.settings import settings, versions
-from train.reporting.shown_clips import training_clips, words_of
+from train.reporting.shown_clips import training_clips, views_of, words_of
 
 _MOST_FRAMES, _LARGEST, _QUALITY = 16, 512, 90  # Of a clip on the page, in pixels, of its JPEG.
 _VIDEOS, _MOST_VIEWS, _VIEW_SIZE = 4, 3, 128  # Of the evaluation: videos, clips of each, pixels on the page.
@@ -148,16 +147,14 @@ def _views(config, data, row):
     names = ", ".join(data.classes[label.number] for label in video.labels)
     heading = element("h3", named(names, 120))
     path = element("p", named(path_within(video.path, config.data_dir), 80), class_="soft")
-    sample, row = samplers(config)[1], tf.constant(row, tf.int64)
-    ok, views, reason = video_views(data.val, row, test_format(config), sample, clips, crops)
-    if not ok:
-        bad = BadVideo(video.path, reason.numpy().decode())
-        data.accounts["val"].add(row, bad)
-        return joined(heading, path, element("p", f"It cannot be read: {legible(bad.reason)}."))
+    views = views_of(config, data.val, row, data.accounts["val"])
+    if views is None:
+        reason = data.accounts["val"].reasons()[video.path]
+        return joined(heading, path, element("p", f"It cannot be read: {legible(reason)}."))
     cards = []
     for clip in np.unique(np.linspace(0, clips - 1, _MOST_VIEWS).round().astype(int)).tolist():
         for crop in range(crops):
-            shown = _played(views[clip * crops + crop].numpy(), 1.5, "Frames of a view", _VIEW_SIZE)
+            shown = _played(views[clip * crops + crop], 1.5, "Frames of a view", _VIEW_SIZE)
             words = f"clip {clip + 1} of {clips}, crop {crop + 1} of {crops}"
             cards.append(element("article", shown, element("p", words, class_="soft")))
     return joined(heading, path, element("div", *cards, class_="cards small"))

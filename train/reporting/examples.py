@@ -9,7 +9,7 @@ from train.data import decoder, open_split
 from train.reporting.elements import element, joined, legible, named, path_within, percent, picture
 from train.reporting.page import missing, section
 from train.reporting.pictures import encoded, frames_of
-from train.reporting.shown_clips import evaluation_view
+from train.reporting.shown_clips import views_of
 
 _MISTAKES, _RIGHT = 12, 4
 _FRAMES, _SIDE, _QUALITY = 8, 112, 75  # Of a strip, in pixels, of its JPEGs.
@@ -88,22 +88,23 @@ def _card(run, example, views):
     if frames is not None:
         jpegs = [
             encoded(frame, "jpeg", quality=_QUALITY, optimize=True)
-            for frame in frames_of(frames, _FRAMES, _SIDE)
+            for frame in frames_of(frames[0], _FRAMES, _SIDE)
         ]
         shown = element("div", *(picture(jpeg, "jpeg", "") for jpeg in jpegs), class_="strip")
     return element("article", shown, words, element("p", named(path, 80), class_="soft"))
 
 
 def _views(run, found):
-    """Returns ({place among the scores: uint8 [T, H, W, 3]}, why there are none or "")."""
+    """Returns ({place among the scores: uint8 [1, T, H, W, 3]}, why there are none or "")."""
     try:
         if run.config is None:
             raise ValueError(run.problems["run.flags"])
         with decoder(run.config) as decode:
-            source = open_split(run.config, run.config.val_annotations, decode)
+            centre = dataclasses.replace(run.config, test_clips=1, test_crops=1)
+            source = open_split(centre, centre.val_annotations, decode)
             rows = rows_of(source.manifest.videos, run.scores)
             places = [example.place for example in found if example.place in rows]
-            views = {place: evaluation_view(run.config, source, rows[place]) for place in places}
+            views = {place: views_of(centre, source, rows[place]) for place in places}
     except (
         Exception
     ) as error:  # The videos and their list may be anything, and the page has much else to say.

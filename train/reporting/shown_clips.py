@@ -1,11 +1,11 @@
 """Clips to look at: those of a training as the network sees them, and views of evaluation."""
 
 import dataclasses
+import types
 
 import numpy as np
-import tensorflow as tf
 
-from pipelines.dataset import video_views
+from pipelines.dataset import evaluation_views
 from train.data import mixes, samplers, test_format, training_batches
 
 
@@ -68,12 +68,39 @@ def words_of(clip, classes):
     return ", ".join(f"{name}{weight}" for name, weight in names)
 
 
-def evaluation_view(config, source, row):
-    """Returns the centre view of a video, uint8 [T, size, size, 3], or None if the video cannot be read."""
-    sample = samplers(config)[1]
-    row = tf.constant(row, tf.int64)
-    ok, views, _ = video_views(source, row, test_format(config), sample, clips=1, crops=1)
-    return views[0].numpy() if ok else None
+def views_of(config, source, row, account=None):
+    """Returns the views by which a video is evaluated, uint8 [clips * crops, T, size, size, 3], or None.
+
+    Args:
+        config: A `Config`.
+        source: The source of the videos.
+        row: The video's place in the manifest.
+        account: The `Account` in which it is entered if it cannot be read; None enters it nowhere.
+    """
+    count, found = config.test_clips * config.test_crops, []
+    noted = types.SimpleNamespace(
+        use=_nothing, replace=_nothing, check=_nothing, add=lambda row, bad: found.append(bad), path=str
+    )
+    batches = evaluation_views(
+        source,
+        test_format(config),
+        sample=samplers(config)[1],
+        clips=config.test_clips,
+        crops=config.test_crops,
+        batch_size=count,
+        account=noted,
+        views=range(row * count, (row + 1) * count),
+    )
+    pixels, _, _ = next(iter(batches))
+    if not found:
+        return denormalised(pixels.numpy(), config)
+    if account is not None:
+        account.add(row, found[0])
+    return None
+
+
+def _nothing(*arguments):
+    pass
 
 
 def _weighted(label):
