@@ -284,9 +284,7 @@ def test_weights_file(tmp_path):
         ({}, tmp_path / "text.weights.h5"),
     ):
         arguments = {"input_shape": (4, 32, 32, 3), "num_classes": 4} | other
-        with pytest.raises(
-            ValueError, match=r"VideoResNet: Expected `weights` that .*Received '.*Try: "
-        ):
+        with pytest.raises(ValueError, match=r"VideoResNet: Expected `weights` that .*Received '.*Try: "):
             VideoResNet(18, weights=str(file), **arguments)
     with pytest.raises(ValueError, match=r"`weights`.*absent\.weights\.h5', which is no file. Try"):
         VideoResNet(18, weights=str(tmp_path / "absent.weights.h5"))
