@@ -1,6 +1,7 @@
 """Presets give the same network again, and nothing else: what is changed, missing or hostile is refused."""
 
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ import pytest
 
 from keras_nonlocal import AttentionChain, GlobalContext, ImageResNet, NonLocal, RegionNonLocal, VideoResNet
 from keras_nonlocal.architecture import TemporalKind
-from keras_nonlocal.described import BLOCKS, arguments_of, as_arguments, as_data, without_memory
+from keras_nonlocal.described import _ARGUMENTS, BLOCKS, arguments_of, as_arguments, as_data, without_memory
 from keras_nonlocal.presets import FILES, read_preset, save_to_preset
 
 SAID = {
@@ -117,6 +118,11 @@ def test_a_network_tells_its_arguments(arguments):
     assert of_images == images
     shown = found | {"input_shape": tuple(found["input_shape"])}
     assert {name: shown[name] for name in arguments} == arguments
+
+
+def test_every_argument_is_described_or_known_to_be_none_of_a_preset():
+    others = {"make_block", "weights", "adapt", "classifier_initializer"}
+    assert {*inspect.signature(VideoResNet).parameters} == {*_ARGUMENTS} | others
 
 
 @pytest.mark.parametrize("name", BLOCKS)

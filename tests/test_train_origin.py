@@ -8,6 +8,7 @@ import types
 import numpy as np
 import pytest
 
+from keras_nonlocal import VideoResNet
 from keras_nonlocal.moves import MOVES
 from keras_nonlocal.presets import save_to_preset
 from train.config import Config
@@ -249,3 +250,10 @@ def test_a_preset_says_what_its_weights_are(start, tmp_path):
     (tmp_path / "preset/README.md").write_text("changed")
     with pytest.raises(NetworkError, match=r"--weights=.*README.md with other bytes than checksums"):
         build_network(Config(**FIELDS, **colours, weights=folder), 3)
+
+
+def test_a_preset_that_shifts_otherwise_is_no_start(tmp_path):
+    model = VideoResNet(18, num_classes=3, shift_divisor=4, input_shape=(4, None, None, 3))
+    save_to_preset(tmp_path / "preset", model)
+    with pytest.raises(NetworkError, match=r"Received one that shifts 1 / 4\. Try: VideoResNet.from_preset"):
+        build_network(Config(depth=18, blocks=(), weights=str(tmp_path / "preset")), 3)

@@ -158,6 +158,11 @@ def _converted(path):
 
 def _preset(weights):
     preset = read_preset(weights)
+    if (divisor := preset.arguments.get("shift_divisor", 8)) != 8:
+        raise ValueError(
+            f"Expected a network that shifts an eighth of its channels, as a run's. Received one that shifts "
+            f"1 / {divisor}. Try: VideoResNet.from_preset, in Python."
+        )
     fields = {name: value for name, value in preset.arguments.items() if name in _BUILDS}
     fields["squeeze_excite_ratio"] = fields.get("squeeze_excite_ratio") or 0
     fields |= {
