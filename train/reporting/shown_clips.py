@@ -79,7 +79,11 @@ def views_of(config, source, row, account=None):
     """
     count, found = config.test_clips * config.test_crops, []
     noted = types.SimpleNamespace(
-        use=_nothing, replace=_nothing, check=_nothing, add=lambda row, bad: found.append(bad), path=str
+        use=_nothing,
+        replace=_nothing,
+        check=_nothing,
+        add=lambda row, bad: found.append(bad),
+        path=lambda row: source.manifest.videos[row].path,
     )
     batches = evaluation_views(
         source,
