@@ -1,13 +1,13 @@
 """What the trainer costs beside a plain loop, checkpoints included, and how long it waits for its input.
 
-python benchmarks/trainer.py [--groups=100]
+python benchmarks/trainer.py [--steps=150]
 
 Both train ResNet-18 as TSM on the same batch of 8 clips of 8 frames of 64x64, on the CPU. The plain loop is
-`strategy.run` of forward, loss, gradients and SGD. Both take turns within one training: after each group of
-two steps of the trainer come two of the plain loop. A group of the trainer is held against the mean of the
-plain ones before and after it, and the median of all is the cost; so what else the machine does meanwhile
-slows both. The wait is measured in a training on records, whose steps say how long they waited for their
-batch. Checkpoints are counted as they come in a run, every 15 minutes.
+`strategy.run` of forward, loss, gradients and SGD. Both take turns within one training: after each step of
+the trainer comes one of the plain loop. A step of the trainer is held against the mean of the plain ones
+before and after it, and the median of all is the cost; so what else the machine does meanwhile slows both.
+The wait is measured in a training on records, whose steps say how long they waited for their batch.
+Checkpoints are counted as they come in a run, every 15 minutes.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from train.loop.stopping import StopRequest
 from train.loop.trainer import exact_sums
 from train.loop.workers import Workers
 
-GROUP, BATCH, MINUTES, VIDEOS = 2, 8, 15, 192
+BATCH, MINUTES, VIDEOS = 8, 15, 192
 SPLITS = ("--split=train", "--split=val")
 
 
@@ -63,39 +63,34 @@ def plain_loop(model, batch, strategy):
 
 
 class Turns:
-    """Is told of each step of the trainer, and lets the plain loop have its turn after each group.
+    """Is told of each step of the trainer, and then lets the plain loop have its turn.
 
     It stands in the place of the run's average, which is told of steps. What comes after that in a step, such
-    as reports and checkpoints, counts for the next group.
+    as reports and checkpoints, counts for the next one.
 
     Attributes:
-        ours, plain: The seconds of the groups of both; a group of ours comes after each plain one.
+        ours, plain: The seconds of the steps of both; one of ours comes after each plain one.
     """
 
     variables, shown = (), contextlib.nullcontext
 
     def __init__(self, plain_step):
-        self._plain_step, self._steps, self._since = plain_step, 0, None
-        self.ours, self.plain = [], []
+        self._plain_step, self._since, self.ours, self.plain = plain_step, None, [], []
 
     def update(self, steps):
         """Takes a step of the trainer."""
-        self._steps += 1
-        if self._steps % GROUP:
-            return
         now = time.perf_counter()
         if self._since is not None:
             self.ours.append(now - self._since)
         with as_by_default():
-            for _ in range(GROUP):
-                self._plain_step()
+            self._plain_step()
         self._since = time.perf_counter()
         self.plain.append(self._since - now)
 
     def costs(self):
-        """Returns by what part each group of ours took longer than the plain ones on both sides of it."""
-        groups = zip(self.plain, self.ours, self.plain[1:], strict=False)
-        return [ours / ((before + after) / 2) - 1 for before, ours, after in groups][2:]
+        """Returns by what part each step of ours took longer than the plain ones on both sides of it."""
+        steps = zip(self.plain, self.ours, self.plain[1:], strict=False)
+        return [ours / ((before + after) / 2) - 1 for before, ours, after in steps][4:]
 
 
 @contextlib.contextmanager
@@ -156,11 +151,11 @@ def share_of_waiting(model, config, data):
 def main():
     """Prints the table; the status is 1 if something is not reached."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--groups", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=150)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         config = prepared(directory)
-        epochs = -(-GROUP * (options.groups + 3) // (VIDEOS // BATCH))
+        epochs = -(-(options.steps + 6) // (VIDEOS // BATCH))
         long = dataclasses.replace(config, epochs=epochs)
         strategy = tf.distribute.MirroredStrategy()
         with contextlib.closing(open_data(config)) as data, strategy.scope():
@@ -169,13 +164,13 @@ def main():
             turns = Turns(plain_loop(model, batch, strategy))
             write = trained(model, long, InMemory(data, batch), turns)
             wait = share_of_waiting(build_model(config, data), config, data)
-    costs, step = turns.costs(), statistics.median(turns.plain) / GROUP
+    costs, step = turns.costs(), statistics.median(turns.plain)
     low, middle, high = statistics.quantiles(costs, n=4)
     cost = middle + write / (60 * MINUTES)
     print("| what | reached | must reach | |\n|---|---|---|---|")
     print(f"| a step of the plain loop, {BATCH} clips | {step * 1e3:.0f} ms | | |")
     print(f"| what the trainer adds, with checkpoints | {cost:.1%} | at most 5% | {mark(cost <= 0.05)} |")
-    print(f"| half of its {len(costs)} groups of {GROUP} steps | {low:.1%} to {high:.1%} | | |")
+    print(f"| half of its {len(costs)} steps | {low:.1%} to {high:.1%} | | |")
     print(f"| a checkpoint | {write:.2f} s | at most 1 s | {mark(write <= 1)} |")
     print(f"| what waits for records | {wait:.1%} | at most 5% | {mark(wait <= 0.05)} |")
     return cost > 0.05 or wait > 0.05 or write > 1

@@ -16,7 +16,7 @@ from pipelines.order import WHOLE
 from train.command_line import read_config
 from train.config import Config
 from train.loop.trainer import _timed_next
-from train.loop.watching import COLUMNS, Line, Pace
+from train.loop.watching import COLUMNS, Line, Pace, write_curves
 
 
 def a_run(steps=10, videos=30, **changes):
@@ -169,6 +169,13 @@ def test_curves_are_those_of_tensorboard(finished_run, points):
             assert np.float32(row[f"val_{name}"]) == points["validation"][f"epoch_{name}"][epoch]
     results = json.loads((finished_run.workdir / "results.json").read_text())
     assert float(rows[0]["seconds"]) < float(rows[1]["seconds"]) <= results["train_seconds"]
+
+
+def test_curves_that_cannot_be_written_end_no_run(tmp_path, caplog):
+    run = a_run(workdir=str(tmp_path / "gone"))
+    run.history = []
+    write_curves(run)
+    assert "The curves cannot be written: " in caplog.text
 
 
 def test_a_run_says_where_its_curves_are_and_what_it_does(finished_run):

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import csv
+import logging
 import os
 import shlex
 import shutil
@@ -15,6 +16,8 @@ import tensorflow as tf
 from pipelines.whole_files import whole_file
 from train.loop.pictures import Pictures
 
+_logger = logging.getLogger(__name__)
+
 COLUMNS = (
     *("epoch", "steps", "loss", "top1", "top5", "learning_rate"),
     *("val_loss", "val_top1", "val_top5", "seconds"),
@@ -26,10 +29,13 @@ _EVERY_STEPS = 10  # A step in TensorBoard takes a millisecond, hardly more than
 def write_curves(run):
     """Writes `curves.csv`, whole or not at all: what `run.history` has of each epoch."""
     path = os.path.join(run.config.workdir, "curves.csv")
-    with whole_file(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(run.history)
+    try:
+        with whole_file(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(run.history)
+    except OSError as error:
+        _logger.warning("The curves cannot be written: %s. The run goes on without.", error)
 
 
 def tensorboard_command(workdir):
@@ -251,8 +257,12 @@ class Board(keras.callbacks.Callback):
 
     def flush(self):
         """Writes what waits, which a checkpoint takes for written."""
-        for writer in self._writers.values():
-            writer.flush()
+        try:
+            for writer in self._writers.values():
+                writer.flush()
+        except tf.errors.OpError as error:
+            first = str(error).splitlines()[0]
+            _logger.warning("TensorBoard's files cannot be written: %s. The run goes on without.", first)
 
     def close(self):
         """Closes the files."""
