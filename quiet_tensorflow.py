@@ -21,6 +21,9 @@ _NOTE = re.compile(
 def in_programs():
     """Hides the notes if `python -m` is about to run a program; imports by others change nothing."""
     is_program = sys.argv[:1] == ["-m"]  # While Python looks for the module that it will run.
+    is_program |= (
+        "--multiprocessing-fork" in sys.orig_argv and _LEVEL in os.environ
+    )  # A process of a program.
     if is_program and os.environ.setdefault(_LEVEL, "3") != "0" and "tensorflow" not in sys.modules:
         sys.meta_path.insert(0, _Finder())
 

@@ -30,6 +30,7 @@ NOT_RUN = {
     "benchmarks/blocks.py": "it measures for minutes; tests/test_benchmarks_blocks.py tries its parts",
     "benchmarks/pipeline.py": "it measures for minutes; other tests try its parts",
     "benchmarks/inference.py": "it measures for minutes, and needs PyTorch",
+    "keras.applications.ResNet50()": "it downloads 100 MB; the file is made in its place",
     "gs://bucket": "it needs an account at Google",
     ".venv-beam": "it makes another environment; `make test-beam` does that",
 }
@@ -37,7 +38,10 @@ NOT_RUN = {
 ADDED = {
     "--weights=start.weights.h5": "--batch_size=174 --clip_frames=1 --short_side=32 --crop=32 --test_size=32 "
     "--epochs=1 --warmup_epochs=0 --test_clips=1 --test_crops=1",
-    "--epochs=40 --batch_size=4": "--epochs=1 --test_clips=1 --test_crops=1",
+    "train.finetune --data_dir=videos": "--epochs=1 --crop=32 --batch_size=2 --test_clips=1",
+    "--flagfile=train/flagfiles/demo.flags --data_dir": "--epochs=1 --blocks= --crop=32 --test_size=32 "
+    "--batch_size=32 --test_clips=1 --test_crops=1",
+    "pipelines.synthetic --output=runs/motions/data": "--train=32 --val=8",
     "--val_annotations='videos.jsonl#val' --workdir=run": "--depth=18 --blocks=res3_0 --batch_size=4 "
     "--clip_frames=2 --short_side=32 --crop=32 --test_size=32 "
     "--epochs=1 --warmup_epochs=0 --test_clips=1 --test_crops=1",

@@ -25,12 +25,12 @@ def run(finished_run, tmp_path):
 
 @pytest.fixture
 def validated(monkeypatch):
-    """Gives validations the top-1 that the list of the fixture has, and keeps the weights that they see."""
+    """Gives validations the top-1 that the list of the fixture has and a loss of 1; keeps what they saw."""
     real, scores, seen = fitting.evaluate, [], []
 
     def evaluate(model, *arguments):
         seen.append(model.get_weights())
-        return real(model, *arguments) | {"top1": scores[len(seen) - 1]}
+        return real(model, *arguments) | {"top1": scores[len(seen) - 1], "loss": 1.0}
 
     monkeypatch.setattr(fitting, "evaluate", evaluate)
     return scores, seen
@@ -74,6 +74,17 @@ def test_the_best_epoch_is_kept_also_by_a_run_that_dies_in_its_evaluation(run, v
     assert (results["epoch"], results["step"], results["ended_by"]) == (2, 6, "epochs")
     assert "all epochs are done; the weights are those of epoch 2" in capsys.readouterr().out
     assert [row["val_top1"] for row in rows_of(workdir)] == ["0.1", "0.5", "0.5"]
+
+
+def test_of_equal_epochs_the_one_with_the_lowest_loss_is_the_best():
+    better = [(0.5, 0.9), (0.5, 0.9), (0.4, 0.1), (0.5, 0.8), (0.6, 2.0)]
+    best, found = None, []
+    for epoch, (top1, loss) in enumerate(better):
+        if fitting._is_better({"val_top1": top1, "val_loss": loss}, best):
+            best = {"epoch": epoch, "top1": top1, "loss": loss}
+            found.append(epoch)
+    assert found == [0, 3, 4]
+    assert not fitting._is_better({"val_top1": 0.5, "val_loss": 0.1}, {"epoch": 0, "top1": 0.5})
 
 
 @pytest.mark.long

@@ -61,7 +61,7 @@ def test_the_loops_own_evaluation_comes_again(finished_run, tmp_path):
     )
     assert process.returncode == 0, process.stderr[-3000:]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "results.json", "scores.npz", "classes.csv", "confusion.csv", "bad_videos.csv"
+        "results.json", "scores.npz", "classes.csv", "confusion.csv", "confusion.png", "bad_videos.csv"
     }  # fmt: skip
     before, after = (
         json.loads((folder / "results.json").read_text())

@@ -70,6 +70,8 @@ def test_weights_bring_their_network(finished_run, videos, tmp_path, monkeypatch
         assert getattr(run, name) == getattr(theirs, name)
     assert (run.adapt, run.rates, run.frozen_batch_norm) == (("classes",), ("fc=10",), True)
     assert "at random" not in said
+    other = f"--workdir={tmp_path / 'other'}", "--blocks=res3_0,res4_0"
+    assert planned(monkeypatch, capsys, *arguments, *other)[0].adapt == ("classes", "blocks")
 
 
 def test_values_that_are_given_stay(videos, tmp_path, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from pipelines.account import Account
 from pipelines.manifest.annotations import read_kinetics
 from pipelines.video_files import VideoFiles
 from train.command_line import read_config
+from train.loop.workdir import check_room
 from train.scoring.evaluation import evaluate
 
 
@@ -234,3 +236,12 @@ def test_fewer_videos_than_a_batch(finished_run, tmp_path):
     error = refused(finished_run.data, tmp_path / "run", batch_size=32)
     assert re.match(r"Expected at least 32 training videos .*Received 30.*Try: --batch_size=2", error)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_without_room_is_told_before_anything_starts(tmp_path, monkeypatch):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step-1-0.data-00000-of-00001").write_bytes(bytes(30))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=70))
+    check_room(tmp_path, 20, 4)  # 100 bytes, of which 30 are there.
+    with pytest.raises(OSError, match=r"MB of room in .*, for 5 checkpoints and the model\. Received"):
+        check_room(tmp_path, 20, 5)

@@ -24,7 +24,9 @@ from train.command_line import define_flags
 from train.data import decoder, open_split
 from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.loop.workdir import write_text
+from train.reporting.pictures import confusion_picture
 from train.scoring.evaluation import Progress, measured
+from train.scoring.measures import confusion_matrix
 from train.scoring.scores import Scores, ensemble, summary
 from train.scoring.tables import (
     accuracies,
@@ -113,7 +115,8 @@ def write(output, scores, results, account=None):
     """Writes an evaluation to a new directory, whole or not at all.
 
     In it are `results.json`, `scores.npz` (see `Scores`), `classes.csv` (see `class_table`),
-    `confusion.csv` where each video has one label, and with an account `bad_videos.csv`.
+    `confusion.csv` and `confusion.png` where each video has one label, and with an account
+    `bad_videos.csv`.
 
     Raises:
         FileExistsError: The directory is there already.
@@ -124,6 +127,9 @@ def write(output, scores, results, account=None):
         write_classes(os.path.join(partial, "classes.csv"), scores)
         if not scores.multi_label:
             write_confusion(os.path.join(partial, "confusion.csv"), scores)
+            matrix = confusion_matrix(scores.logits, scores.labels)
+            with open(os.path.join(partial, "confusion.png"), "wb") as file:
+                file.write(confusion_picture(matrix, scores.classes))
         if account is not None:
             account.write(os.path.join(partial, "bad_videos.csv"))
 

@@ -54,7 +54,8 @@ def plan(given, options):
         MemoryError: A batch does not fit into memory.
     """
     start, config = time.monotonic(), _config({name: given[name] for name in _OF_DATA if name in given})
-    weights = _of_weights(config) if config.weights else None
+    brings_blocks = not {"block", "blocks"}.isdisjoint(given)
+    weights = _of_weights(config, brings_blocks) if config.weights else None
     if not config.train_annotations:
         folder, annotations = _of_folder(config, options)
         given |= annotations
@@ -113,8 +114,12 @@ def _of_folder(config, options):
     return folder, {"train_annotations": train, "val_annotations": val}
 
 
-def _of_weights(config):
-    """Returns the flags of the network of --weights, and of its clips, as far as they are known."""
+def _of_weights(config, brings_blocks):
+    """Returns the flags of the network of --weights, and of its clips, as far as they are known.
+
+    With `brings_blocks` the run may have others than the weights: those are at their start.
+    """
+    moves = ("blocks",) if brings_blocks else ()
     if not os.path.exists(config.weights):
         raise FileNotFoundError(
             "Expected --weights to be a run's directory, a .keras or a .weights.h5 file. Received "
@@ -122,12 +127,12 @@ def _of_weights(config):
         )
     found = origin(config.weights)
     if found is None:
-        return {"adapt": ("classes",)}
+        return {"adapt": ("classes", *moves)}
     known = [name for name in (*network_fields(config), *_OF_CLIPS) if name not in _OF_TRAINING]
     fields = {name: found.fields[name] for name in known if name in found.fields}
     if found.images:
         fields.pop("temporal", None)
-    return fields | {"adapt": ("classes", "images") if found.images else ("classes",)}
+    return fields | {"adapt": ("classes", *moves, *(("images",) if found.images else ()))}
 
 
 def _values(given, choices):

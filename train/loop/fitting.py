@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import logging
+import math
 
 import keras
 import numpy as np
@@ -171,6 +172,16 @@ def prepare(run, logs=None):
         )
 
 
+def _is_better(logs, best):
+    """Returns whether a validation has a better top-1 than the best one, or the same at a lower loss.
+
+    Few videos have the same top-1 in many epochs.
+    """
+    if best is None or logs["val_top1"] != best["top1"]:
+        return best is None or logs["val_top1"] > best["top1"]
+    return logs["val_loss"] < best.get("loss", -math.inf)  # Older checkpoints have no loss.
+
+
 class _Saves(keras.callbacks.Callback):
     """Writes checkpoints, and ends the training where its time is over, or a signal asks for it."""
 
@@ -202,8 +213,9 @@ class _Saves(keras.callbacks.Callback):
             print(f"bad videos skipped: {counts}{overflows}", flush=True)
             run.write_accounts(accounts)
         run.history.append(row_of(run, logs))
-        if run.best is None or logs["val_top1"] > run.best["top1"]:
-            before, run.best = run.best, {"epoch": epoch, "top1": logs["val_top1"]}
+        if _is_better(logs, run.best):
+            found = {"epoch": epoch, "top1": logs["val_top1"], "loss": logs["val_loss"]}
+            before, run.best = run.best, found
             if not self._save(is_best=True):
                 run.best = before
         self._save()

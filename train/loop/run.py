@@ -22,7 +22,7 @@ from train.loop.state import RunState
 from train.loop.stopping import StopRequest
 from train.loop.trainer import MovingAverage, Trainer, exact_sums
 from train.loop.watching import tensorboard_command, write_curves
-from train.loop.workdir import claim_workdir, write_text
+from train.loop.workdir import check_room, claim_workdir, write_text
 from train.loop.workers import Workers
 from train.network import build_network
 from train.parts import rates_of
@@ -83,6 +83,12 @@ def train_and_evaluate(config, data, strategy=None):
             if workers.is_chief:
                 stack.enter_context(claim_workdir(config))
             run = RunState(config, data, model, average, stop, workers)
+            if workers.is_chief:
+                size = sum(
+                    variable.value.dtype.size * math.prod(variable.shape) for variable in run.variables
+                )
+                # Beside those that are kept there is the best, and each is written before another goes.
+                check_room(config.workdir, size, config.keep_checkpoints + 3)
         run.restore()
         with workers.together():
             results = results_of(run) if workers.is_chief else None

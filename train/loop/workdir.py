@@ -3,6 +3,7 @@
 import difflib
 import fcntl
 import os
+import shutil
 
 from pipelines.whole_files import whole_file
 
@@ -89,6 +90,27 @@ def _by_name(text):
 
 def _name(line):
     return line.removeprefix("--").partition("=")[0]
+
+
+def check_room(workdir, checkpoint_bytes, count):
+    """Raises OSError unless a disk has room for what a run will write, beside what it has written already.
+
+    Args:
+        workdir: The directory of the run.
+        checkpoint_bytes: What a checkpoint takes. `model.keras`, an export and the logs take less than one.
+        count: How many checkpoints are there at most, at a time.
+    """
+    written = sum(
+        os.path.getsize(os.path.join(folder, name))
+        for folder, _, names in os.walk(os.path.join(workdir, "checkpoints"))
+        for name in names
+    )
+    needed, free = (count + 1) * checkpoint_bytes - written, shutil.disk_usage(workdir).free
+    if needed > free:
+        raise OSError(
+            f"Expected {needed / 1e6:.0f} MB of room in {workdir}, for {count} checkpoints and the model. "
+            f"Received {free / 1e6:.0f} MB. Try: room on that disk, or another --workdir."
+        )
 
 
 def write_text(path, text):
