@@ -96,6 +96,7 @@ def complaints(words):
     given = [re.fullmatch(r"--?([\w-]+)(?:=(.*))?", word) for word in ours]
     wrong = [f"no flag --{m[1]} of {module}" for m in given if m and m[1] not in flags_of(module)]
     files = [m[2] for m in given if m and m[1] == "flagfile"]
+    files = [file for file in files if not file.endswith("/run.flags")]  # A run writes it.
     return wrong + [f"no file {file}" for file in files if not (ROOT / file).is_file()]
 
 
@@ -165,6 +166,7 @@ def test_no_file_names_a_machine_path_or_a_package_registry():
             "python -m train.kinetics --flagfile=train/flagfiles/none.flags",
             "no file train/flagfiles/none.flags",
         ),
+        ("python -m train.kinetics --flagfile=runs/mine/run.flags", None),
         ("python -m train.kinetics --epoch=1", "no flag --epoch of train.kinetics"),
         ("python -m train --epochs=1 --noflip", None),
         ("python -m train --video=FILE", "no flag --video of train"),

@@ -146,7 +146,9 @@ def what_stands_in(line, table):
 
 def run(line, directory):
     """Runs a line of the documents in a shell, in a directory that looks like a checkout after `make`."""
-    for name, target in ((".venv", sys.prefix), ("benchmarks", ROOT / "benchmarks")):
+    (directory / "train").mkdir(exist_ok=True)
+    links = {".venv": sys.prefix} | {name: ROOT / name for name in ("benchmarks", "train/flagfiles")}
+    for name, target in links.items():
         if not (directory / name).exists():
             (directory / name).symlink_to(target)
     path = f"{sys.prefix}/bin{os.pathsep}{os.environ['PATH']}"
@@ -173,7 +175,7 @@ def test_commands_run_as_printed(document, heading, tmp_path, request):
 @pytest.mark.long
 def test_fifty_videos_of_ones_own_are_learnt_by_the_commands_as_printed(tmp_path):
     videos(tmp_path, None, classes=5, train=8, val=2)
-    for line in SECTIONS["README.md", "Your own videos"]:
+    for line in SECTIONS["README.md", "Your own videos"][:3]:
         process = run(line, tmp_path)
         assert process.returncode == 0, f"{line}\n{process.stderr[-3000:]}"
     results = json.loads((tmp_path / "runs" / "mine" / "results.json").read_text())

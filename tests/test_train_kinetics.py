@@ -45,7 +45,8 @@ def test_run_writes_what_it_promises(finished_run):
     results = json.loads((finished_run.workdir / "results.json").read_text())
     assert (results["videos"], results["clips"], results["crops"]) == (small_run.GOOD_VAL, 2, 3)
     assert 0 <= results["top1"] <= results["top5"] <= 1
-    assert re.search(r"top-1 [\d.]+%, top-5 [\d.]+% on 8 videos, .* s per video", finished_run.stdout)
+    words = r"top-1 [\d.]+%, top-5 [\d.]+%, mean class accuracy [\d.]+% on 8 videos, .* s per video"
+    assert re.search(words, finished_run.stdout)
 
 
 def test_bad_videos_are_named_with_their_reason_and_counted(finished_run):

@@ -23,7 +23,14 @@ from train.data import open_split
 from train.fields import as_flags, in_flags, names_of_flags, parse_or_end, refuse_words
 from train.network import NetworkError, check_network, network_fields
 from train.origin import origin
-from train.planning.choices import Facts, choices_by_time, first_choices, seconds_of_run, seconds_of_videos
+from train.planning.choices import (
+    AS_WEIGHTS,
+    Facts,
+    choices_by_time,
+    first_choices,
+    seconds_of_run,
+    seconds_of_videos,
+)
 from train.planning.folder import open_folder
 from train.planning.timing import cost_of
 
@@ -151,7 +158,10 @@ def _print_note(text):
 
 def _print_choices(choices):
     fields = {field.name: field for field in dataclasses.fields(Config)}
-    lines = [(" ".join(as_flags(fields[name], value)), why) for name, (value, why) in choices.items()]
+    chosen = {
+        name: choice for name, choice in choices.items() if choice != (fields[name].default, AS_WEIGHTS)
+    }
+    lines = [(" ".join(as_flags(fields[name], value)), why) for name, (value, why) in chosen.items()]
     width = max(len(text) for text, _ in lines if len(text) < 40)
     print("Chosen, as no flag says otherwise:")
     for text, why in lines:

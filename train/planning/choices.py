@@ -4,6 +4,7 @@ import math
 import statistics
 from typing import NamedTuple
 
+AS_WEIGHTS = "as the weights have it"
 _STEPS = {True: 240, False: 400}  # With weights, and without.
 _LEAST_EPOCHS, _MOST_EPOCHS = 8, 60
 _SIDES = (64, 80, 96, 112, 128, 160, 192, 224)  # Of clips, in pixels.
@@ -70,7 +71,7 @@ def first_choices(facts, given):
             found[name] = value, why
 
     for name, value in (facts.weights or {}).items():
-        choose(name, value, "as the weights have it")
+        choose(name, value, AS_WEIGHTS if name != "adapt" else "by what the network differs from its weights")
     if not has_weights:
         choose("depth", 18, "a small network, as it has to learn all from these videos")
         choose("blocks", ("res3_1", "res4_1"), "two attention blocks, as there are few residual ones")

@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import itertools
+import logging
 import multiprocessing
 import os
 import statistics
@@ -54,6 +55,7 @@ def _seconds(config, sides):
     from train.loop.run import build_model
 
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - The run says all of it again.
+    logging.disable()
     keras.config.set_dtype_policy(config.dtype_policy)
     strategy = tf.distribute.MirroredStrategy()
     with contextlib.closing(open_data(config)) as data, strategy.scope():
