@@ -60,6 +60,15 @@ def videos(directory, _, classes=2, train=4, val=1):
     synthetic.write_video(str(directory / "clip.mp4"), *synthetic.scene(label, (9, 9)))
 
 
+def unsplit(directory, _):
+    """Writes a folder of videos without splits."""
+    for label in ("growing", "moving up"):
+        (directory / "more" / label).mkdir(parents=True)
+        for seed in range(4):
+            frames, fps = synthetic.scene(label, (1, seed))
+            synthetic.write_video(str(directory / "more" / label / f"{seed}.mp4"), frames, fps)
+
+
 def weights(directory, _):
     """Writes a TSM network with its five blocks as its authors store it, Keras's ResNet-50, 174 classes."""
     _, _, tensors, _ = released.load_model("model_tsm_r50_nl5")
@@ -107,6 +116,7 @@ PREPARED = {
     "Your own videos": videos,
     "Serving": savedmodel,
     "Data: from a folder of videos to batches": videos,
+    "Manifests": unsplit,
     "Records": manifest,
     "TFDS": kinetics400,
 }
