@@ -137,7 +137,9 @@ def _found(model, layers):
         arguments["group_width"] = convolution.filters // convolution.groups
     if "res2_0_se" in layers:
         arguments["squeeze_excite_ratio"] = layers["res2_0_se"].layer.ratio
-    arguments["frozen_batch_norm"] = not layers["stem_norm"].trainable
+    # Parts that did not train have frozen norms, too; the argument is about all of them.
+    norms = [layer for name, layer in layers.items() if "_norm" in name]
+    arguments["frozen_batch_norm"] = not any(norm.trainable for norm in norms)
     arguments |= _head(layers)
     for name, layer in layers.items():
         if name.endswith("_block"):

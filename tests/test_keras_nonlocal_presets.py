@@ -120,6 +120,15 @@ def test_a_network_tells_its_arguments(arguments):
     assert {name: shown[name] for name in arguments} == arguments
 
 
+def test_parts_that_did_not_train_freeze_no_other_norms():
+    model = VideoResNet(18, blocks={"res3": (0,)}, make_block=RegionNonLocal, num_classes=2)
+    for layer in model.layers:
+        layer.trainable = not layer.name.startswith(("stem", "res2"))
+    assert arguments_of(model)[0]["frozen_batch_norm"] is False
+    frozen = VideoResNet(18, num_classes=2, frozen_batch_norm=True)
+    assert arguments_of(frozen)[0]["frozen_batch_norm"] is True
+
+
 def test_every_argument_is_described_or_known_to_be_none_of_a_preset():
     others = {"make_block", "weights", "adapt", "classifier_initializer"}
     assert {*inspect.signature(VideoResNet).parameters} == {*_ARGUMENTS} | others
