@@ -74,6 +74,28 @@ def test_weights_bring_their_network(finished_run, videos, tmp_path, monkeypatch
     assert planned(monkeypatch, capsys, *arguments, *other)[0].adapt == ("classes", "blocks")
 
 
+def test_converted_weights_of_images_are_inflated(videos, tmp_path, monkeypatch, capsys):
+    (tmp_path / "start.weights.h5").write_bytes(b"")  # What is in it, the run itself sees.
+    flags_ = {"depth": 34, "temporal": "c2d", "blocks": [], "num_classes": 1000, "images": True}
+    said = {"format": "keras_applications", "reverse_channels": True, "model_flags": flags_}
+    (tmp_path / "start.weights.json").write_text(json.dumps(said))
+    arguments = (
+        f"--data_dir={videos}",
+        f"--workdir={tmp_path / 'run'}",
+        f"--weights={tmp_path}/start.weights.h5",
+    )
+    run, printed, timed = planned(monkeypatch, capsys, *arguments, "--blocks=res3_0", "--block=NonLocal")
+    assert (run.depth, run.temporal, run.blocks, run.mean[0], run.std[0]) == (
+        34,
+        "tsm",
+        ("res3_0",),
+        123.68,
+        1.0,
+    )
+    assert run.adapt == ("classes", "blocks", "images") and timed[0].weights == run.weights
+    assert "  --mean=123.68,116.779,103.939" in printed and "--topology" not in printed
+
+
 def test_values_that_are_given_stay(videos, tmp_path, monkeypatch, capsys):
     arguments = f"--data_dir={videos}", f"--workdir={tmp_path / 'run'}", "--crop=40", "--flip", "--blocks="
     run, _, _ = planned(monkeypatch, capsys, *arguments, "--test_size=48")
