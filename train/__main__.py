@@ -6,11 +6,10 @@ python -m train --data_dir=DIR --workdir=DIR --train_annotations=FILE --val_anno
 
 import sys
 
-import tensorflow as tf
-from absl import app, flags, logging
+from absl import app, flags
 
 from pipelines.account import TooManyBadVideos
-from train.command_line import config_from_flags, define_flags
+from train.command_line import config_from_flags, define_flags, print_warnings_alone
 from train.data import open_data
 from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.loop import DeviceError, train_and_evaluate
@@ -49,9 +48,7 @@ def run_and_print(run, names):
         run: A `Config`.
         names: The program's flags, by which errors call them.
     """
-    tf.get_logger().setLevel("WARNING")
-    logging.set_verbosity(logging.WARNING)  # TensorFlow has a note for each checkpoint.
-    logging.get_absl_handler().setFormatter(None)  # Warnings are sentences, without the line that logs them.
+    print_warnings_alone()
     try:
         strategy = open_strategy()
         workers = Workers(strategy)

@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import app, flags
 
 from pipelines.account import TooManyBadVideos
 from pipelines.dataset import iterators_ended_on_error
@@ -185,8 +185,7 @@ def _skipped(data):
 
 def main(argv, flag_values=flags.FLAGS):
     """Writes the page and prints where it is, or ends with the reason why there is none."""
-    tf.get_logger().setLevel("WARNING")
-    logging.set_verbosity(logging.WARNING)
+    command_line.print_warnings_alone()
     try:
         refuse_words(argv)
         needed = ("data_dir", "train_annotations", "val_annotations")

@@ -1,11 +1,13 @@
 """The flags of a configuration, and the configuration that flags or a run's directory give."""
 
 import dataclasses
+import logging
 import os
 import re
 import typing
 
 from absl import flags
+from absl import logging as absl_logging
 
 from train.config import Config
 from train.fields import as_flags, parse
@@ -48,6 +50,13 @@ def given_values(flag_values=flags.FLAGS):
     """Returns {field of `Config`: value} of the flags that a command line has; raises ValueError."""
     fields = [field for field in dataclasses.fields(Config) if flag_values[field.name].present]
     return {field.name: _flag_value(field, flag_values) for field in fields}
+
+
+def print_warnings_alone():
+    """Lets the logs of a program print warnings, as plain sentences, and TensorFlow's notes not at all."""
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)
+    absl_logging.set_verbosity(absl_logging.WARNING)  # TensorFlow has a note for each checkpoint.
+    absl_logging.get_absl_handler().setFormatter(None)
 
 
 _NEEDED = {

@@ -15,12 +15,11 @@ import os
 import re
 import sys
 
-import tensorflow as tf
-from absl import app, flags, logging
+from absl import app, flags
 
 from pipelines.account import Account, TooManyBadVideos
 from savedmodels.whole_directory import whole_directory
-from train.command_line import define_flags
+from train.command_line import define_flags, print_warnings_alone
 from train.data import decoder, open_split
 from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.loop.workdir import write_text
@@ -200,8 +199,7 @@ def _check_new(output):
 
 def main(argv, flag_values=flags.FLAGS):
     """Evaluates, prints the results and says where they are, or ends with the reason why there are none."""
-    tf.get_logger().setLevel("WARNING")
-    logging.set_verbosity(logging.WARNING)
+    print_warnings_alone()
     try:
         refuse_words(argv)
         output, lines = _evaluate(flag_values)

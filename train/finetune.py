@@ -17,7 +17,7 @@ from absl import app, flags
 
 from savedmodels.export import export
 from train.__main__ import run_and_print
-from train.command_line import define_flags, given_values, read_config
+from train.command_line import define_flags, given_values, print_warnings_alone, read_config
 from train.config import Config
 from train.data import open_split
 from train.fields import as_flags, in_flags, names_of_flags, parse_or_end, refuse_words
@@ -182,6 +182,7 @@ def define_own_flags(flag_values=flags.FLAGS):
 
 def main(argv, flag_values=flags.FLAGS):
     """Does all of it, or ends with the reason why not."""
+    print_warnings_alone()
     try:
         refuse_words(argv)
         given = given_values(flag_values)

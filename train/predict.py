@@ -14,15 +14,13 @@ import os
 import sys
 
 import numpy as np
-import tensorflow as tf
 from absl import app, flags
-from absl import logging as absl_logging
 
 from pipelines.account import Account, TooManyBadVideos
 from pipelines.manifest import Manifest, Video
 from pipelines.manifest.annotations.data_dir import IMAGE_SUFFIXES, is_media
 from pipelines.video_files import VideoFiles
-from train.command_line import define_flags
+from train.command_line import define_flags, print_warnings_alone
 from train.data import decoder
 from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.loop.workdir import write_text
@@ -137,8 +135,7 @@ def as_csv(rankings, top):
 
 def main(argv, flag_values=flags.FLAGS):
     """Prints the ranking of the classes for each video, or ends with the reason why there is none."""
-    tf.get_logger().setLevel("WARNING")
-    absl_logging.set_verbosity(absl_logging.WARNING)
+    print_warnings_alone()
     logging.getLogger("pipelines.account").setLevel(logging.ERROR)  # Bad files are named in the end.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # Names of files need not be UTF-8.
