@@ -112,6 +112,20 @@ def test_a_folder_that_does_not_do_is_refused_before_anything_is_decoded(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["videos"]
 
 
+def test_a_manifest_of_another_folder_is_refused(tmp_path, videos):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        folder(tmp_path / name, videos, {"a": 4, "b": 4})
+    opened(str(tmp_path / "one" / "videos"), tmp_path)
+    with pytest.raises(
+        ValueError, match=r"of the videos in .*two.*Received .* others, such as .*one.*Try: another"
+    ):
+        opened(str(tmp_path / "two" / "videos"), tmp_path)
+    (tmp_path / "videos.jsonl").rename(tmp_path / "videos.partial.jsonl")
+    with pytest.raises(ValueError, match=r"Received a manifest of others"):
+        opened(str(tmp_path / "two" / "videos"), tmp_path)
+
+
 def test_videos_that_cannot_be_read_do_not_count(tmp_path, videos):
     data_dir = folder(tmp_path, videos, {"a": 4, "b": 4})
     for number in range(2):

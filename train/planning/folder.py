@@ -56,7 +56,9 @@ def open_folder(data_dir, path, *, val_fraction, seed, min_videos, decoder_megab
     """
     if not os.path.exists(path):
         partial = f"{path.removesuffix('.jsonl')}.partial.jsonl"
-        if not os.path.exists(partial):
+        if os.path.exists(partial):
+            _check_of_folder(data_dir, partial)
+        else:
             manifest = _imported(data_dir)
             _check_classes(data_dir, manifest, min_videos)  # Before minutes of decoding.
             write_manifest(partial, manifest)
@@ -70,10 +72,23 @@ def open_folder(data_dir, path, *, val_fraction, seed, min_videos, decoder_megab
                 manifest = split_by_class(manifest, val_fraction, seed, alike)
         write_manifest(partial, manifest)
         os.replace(partial, path)
-    whole = read_manifest(path, keep_bad=True)
+    whole = _check_of_folder(data_dir, path)
     names = tuple(_split_of(whole, among) for among in (_TRAIN, _VAL))
     train, val = (read_manifest(path, name) for name in names)
     return Folder(train, val, names, tuple(_notes(data_dir, whole, names)))
+
+
+def _check_of_folder(data_dir, path):
+    """Returns all rows of a manifest; raises ValueError if it was made of another folder."""
+    manifest = read_manifest(path, keep_bad=True)
+    root = os.path.join(os.path.abspath(data_dir), "")
+    others = [video.path for video in manifest.videos if not os.path.abspath(video.path).startswith(root)]
+    if others:
+        raise ValueError(
+            f"Expected {path} to be of the videos in {data_dir}. Received a manifest of others, such as "
+            f"{others[0]}. Try: another --workdir, or remove that file"
+        )
+    return manifest
 
 
 def _imported(data_dir):
