@@ -165,9 +165,10 @@ SHORT = ("before a checkpoint is written", "in the evaluation")
 
 
 @pytest.mark.long
-def test_a_residual_network_goes_on_exactly(finished_run, tmp_path, monkeypatch):
-    with runs_of(finished_run.data, tmp_path) as run:
-        monkeypatch.setattr(loop, "build_network", build_network)
+def test_a_residual_network_goes_on_exactly(finished_run, tmp_path):
+    # It is undone before that of `runs_of`; else the tiny network would stay for other tests.
+    with runs_of(finished_run.data, tmp_path) as run, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "build_network", build_network)
         flags = {"depth": 18, "crop": 64, "test_size": 64, "short_side": 72, "epochs": 4}
         run("whole", **flags)
         with dying_in(fitting._Saves, "on_train_batch_end", 5):
