@@ -1,10 +1,13 @@
 """The optimiser against the recursion of Caffe2 and PyTorch, written out in NumPy."""
 
+import json
 import math
 
 import keras
 import numpy as np
 import pytest
+import small_run
+import torch_sgd_cases
 
 from keras_nonlocal import NonLocal
 from train.config import Config
@@ -12,6 +15,8 @@ from train.loop import optim
 from train.loop.losses import SmoothedCrossEntropy
 from train.loop.schedules import Schedule, schedule_of
 from train.origin import NetworkError
+
+OF_TORCH = json.loads((small_run.ROOT / "tests" / "fixtures" / "torch_sgd.json").read_text())
 
 
 def quadratic_model(seed):
@@ -182,6 +187,27 @@ def test_rates_and_decay_of_kinds(nesterov):
     for variable in variables:
         np.testing.assert_allclose(variable, weights[variable.path], rtol=1e-4, atol=1e-6)
     assert {path.rpartition("/")[2] for path in weights} == {"kernel", "bias", "gamma", "beta"}
+
+
+@pytest.mark.parametrize("name", torch_sgd_cases.SETTINGS)
+def test_twelve_steps_are_those_of_pytorch(name):
+    """What PyTorch 2.13 gives with the groups of released code: `python tests/torch_sgd_cases.py`."""
+    peak, l2, decayed, rates, nesterov = torch_sgd_cases.SETTINGS[name]
+    start, *gradients = torch_sgd_cases.drawn(list(torch_sgd_cases.SETTINGS).index(name))
+    schedule = Schedule("steps", peak, torch_sgd_cases.STEPS, warmup_steps=3, drops=(8,))
+    groups = {"l2": l2, "decayed": decayed, "rates": rates}
+    optimizer = optim.SGD(schedule, momentum=torch_sgd_cases.MOMENTUM, nesterov=nesterov, **groups)
+    inputs = keras.Input((3,))
+    x = keras.layers.BatchNormalization(name="stem_norm")(keras.layers.Dense(4, name="stem_conv")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="fc")(x))
+    variables = model.trainable_variables
+    assert {v.path for v in variables} == start.keys()
+    for variable in variables:
+        variable.assign(start[variable.path])
+    for gradient in gradients:
+        optimizer.apply([gradient[v.path].astype("float32") for v in variables], variables)
+    for variable in variables:
+        np.testing.assert_allclose(variable, OF_TORCH[name][variable.path], atol=1e-5)
 
 
 def test_smoothed_labels():
