@@ -7,8 +7,9 @@ import pytest
 from absl import flags
 
 from train.command_line import config_from_flags, define_flags, read_config
-from train.config import _RELATIONS, Config
+from train.config import Config
 from train.fields import as_flags, refuse_words
+from train.relations import RELATIONS
 
 FLAGFILES = Path(__file__).parent.parent / "train" / "flagfiles"
 VALID = {"data_dir": "videos", "workdir": "run"}
@@ -71,11 +72,19 @@ OTHER = Config(
     max_minutes=90.5,
     epochs=7,
     learning_rate=0.3,
+    base_batch_size=6,
+    schedule="steps",
+    decay_epochs=(2.5, 4.0),
+    decay_factor=0.2,
     warmup_epochs=0.5,
+    warmup_start=0.25,
     rates=("res3=2.5", "fc=10"),
     freeze=("stem", "res2"),
     momentum=0.8,
+    nesterov=True,
     weight_decay=0.0,
+    decayed=("kernels", "block_norms"),
+    label_smoothing=0.1,
     clip_norm=1.5,
     seed=3,
     test_clips=2,
@@ -165,7 +174,10 @@ def test_flag_files_of_the_package_are_valid(path):
         ("warmup_epochs", 50.0),
         ("momentum", 1.0),
         ("weight_decay", -1.0),
-        ("clip_norm", 0.0),
+        ("clip_norm", -1.0),
+        ("label_smoothing", 1.0),
+        ("decayed", ("gammas",)),
+        ("warmup_start", 1.5),
         ("seed", -1),
         ("seed", 2**31),
         ("test_crops", 2),
@@ -191,6 +203,10 @@ def refused_with_a_remedy(values, name):
     ("name", "values"),
     [
         ("window_frames", {"clip_frames": 128}),
+        ("decay_epochs", {"schedule": "steps"}),
+        ("decay_epochs", {"decay_epochs": (3.0,)}),
+        ("decay_epochs", {"schedule": "steps", "decay_epochs": (20.0, 10.0)}),
+        ("decay_epochs", {"schedule": "steps", "decay_epochs": (20.0, 50.0)}),
         ("window_frames", {"window_frames": 7}),
         ("short_side", {"crop": 288}),
         ("short_side", {"crop": 288, "short_side": 287}),
@@ -226,7 +242,7 @@ def test_values_that_do_not_go_together_are_refused_with_a_value_that_does(name,
 
 def test_every_constraint_between_fields_is_tested():
     cases = test_values_that_do_not_go_together_are_refused_with_a_value_that_does.pytestmark[0].args[1]
-    assert {relation.field for relation in _RELATIONS} == {name for name, _ in cases}
+    assert {relation.field for relation in RELATIONS} == {name for name, _ in cases}
 
 
 def test_the_words_of_a_refusal():

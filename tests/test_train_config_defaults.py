@@ -56,12 +56,20 @@ repeats                 1                         at least 1
 batch_size              64                        at least 1
 epochs                  50                        at least 1
 learning_rate           0.01                      above 0
+base_batch_size         0                         at least 0
+schedule                'cosine'                  one of cosine, steps, constant
+decay_epochs            ()
+decay_factor            0.1                       in [0, 1]
 warmup_epochs           5.0                       at least 0
+warmup_start            0.1                       in [0, 1]
 rates                   ()
 freeze                  ()
 momentum                0.9                       in [0, 1)
+nesterov                False
 weight_decay            0.0001                    at least 0
-clip_norm               20.0                      above 0
+decayed                 ('kernels',)              some of kernels, biases, norms, block_norms
+label_smoothing         0.0                       in [0, 1)
+clip_norm               20.0                      at least 0
 accumulation            1                         at least 1
 ema                     0.0                       in [0, 1)
 synchronized_batch_norm  False
@@ -118,7 +126,8 @@ def test_the_ends_of_each_range(name, default, words):
         inner = [type(getattr(Config(), name))(word) for word in inner]
         outer = [type(getattr(Config(), name))(7)]
     for value in inner:
-        config = Config(**{name: value} | BESIDE.get(name, {}))
+        beside = {"decay_epochs": (2.0,)} if value == "steps" else BESIDE.get(name, {})
+        config = Config(**{name: value} | beside)
         assert getattr(config, name) == value
     for value in outer:
         with pytest.raises(ValueError, match=rf"(?s)Expected --{name} to be {re.escape(words)}.*Received "):

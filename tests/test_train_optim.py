@@ -1,12 +1,22 @@
 """The optimiser against the recursion of Caffe2 and PyTorch, written out in NumPy."""
 
+import json
+import math
+
 import keras
 import numpy as np
 import pytest
+import small_run
+import torch_sgd_cases
 
 from keras_nonlocal import NonLocal
+from train.config import Config
 from train.loop import optim
+from train.loop.losses import SmoothedCrossEntropy
+from train.loop.schedules import Schedule, schedule_of
 from train.origin import NetworkError
+
+OF_TORCH = json.loads((small_run.ROOT / "tests" / "fixtures" / "torch_sgd.json").read_text())
 
 
 def quadratic_model(seed):
@@ -28,8 +38,8 @@ def test_decay_is_a_term_of_the_gradient_and_spares_biases_and_norms():
         optimizer.apply(gradients, model.trainable_variables)
         for (path, weight), gradient in zip(weights.items(), gradients, strict=True):
             decay = 0.05 * weight if path.endswith("kernel") else 0.0
-            velocities[path] = 0.9 * velocities[path] - 0.1 * (gradient + decay)
-            weights[path] = weight + velocities[path]
+            velocities[path] = 0.9 * velocities[path] + gradient + decay
+            weights[path] = weight - 0.1 * velocities[path]
     for variable in model.trainable_variables:
         np.testing.assert_allclose(variable, weights[variable.path], rtol=1e-5, err_msg=variable.path)
     assert {path.rsplit("/", 1)[-1] for path in weights} == {"kernel", "bias", "gamma", "beta"}
@@ -64,9 +74,9 @@ def network_of_parts():
 
 
 def test_a_part_has_its_own_rate_in_every_step():
-    """The rate falls meanwhile, so the velocity has to hold the multiplier as it holds the rate."""
+    """The rate falls meanwhile: it acts on the velocity at once."""
     model, generator = network_of_parts(), np.random.default_rng(4)
-    schedule = optim.cosine_with_warmup(0.1, steps_per_epoch=4, epochs=2, warmup_epochs=0.5)
+    schedule = Schedule("cosine", 0.1, steps=8, warmup_steps=2)
     optimizer = optim.SGD(schedule, momentum=0.9, l2=0.05, rates={"stem": 0.1, "blocks": 3.0, "fc": 10.0})
     variables = model.trainable_variables
     weights = {v.path: np.asarray(v, "float64") for v in variables}
@@ -78,8 +88,8 @@ def test_a_part_has_its_own_rate_in_every_step():
         for path, gradient in zip(weights, gradients, strict=True):
             rate = multipliers[path.split("/")[0]] * float(schedule(step))
             decay = 0.05 * weights[path] if path.endswith("kernel") else 0.0
-            velocities[path] = 0.9 * velocities[path] - rate * (gradient + decay)
-            weights[path] = weights[path] + velocities[path]
+            velocities[path] = 0.9 * velocities[path] + gradient + decay
+            weights[path] = weights[path] - rate * velocities[path]
     for variable in variables:
         np.testing.assert_allclose(variable, weights[variable.path], rtol=1e-4, atol=1e-6)
     assert {path.split("/")[0] for path in weights} == set(multipliers)
@@ -111,21 +121,103 @@ def test_a_block_that_could_not_learn_is_refused():
         optim.freeze(model, ())
 
 
-@pytest.mark.parametrize("warmup_epochs", [0, 0.5, 2])
-def test_schedule(warmup_epochs):
-    steps, epochs, peak = 10, 6, 0.3
-    schedule = optim.cosine_with_warmup(peak, steps, epochs, warmup_epochs)
-    warmup = int(warmup_epochs * steps)
-    for step in range(steps * epochs + 1):
-        if step < warmup:
-            expected = peak / 10 + (peak - peak / 10) * step / warmup
-        else:
-            expected = peak * (1 + np.cos(np.pi * (step - warmup) / (steps * epochs - warmup))) / 2
+def expected_rate(step, kind, steps, warmup, start, drops, factor):
+    """Returns the rate of a step for a peak of 0.3."""
+    if step < warmup:
+        return 0.3 * (start + (1 - start) * step / warmup)
+    if kind == "cosine":
+        return 0.3 * (1 + math.cos(math.pi * min(1, (step - warmup) / (steps - warmup)))) / 2
+    return 0.3 * factor ** sum(drop <= step for drop in drops) if kind == "steps" else 0.3
+
+
+@pytest.mark.parametrize("kind", ["cosine", "steps", "constant"])
+@pytest.mark.parametrize("warmup, start", [(0, 0.1), (5, 0.1), (20, 0.0), (7, 1 / 3)])
+def test_schedules(kind, warmup, start):
+    drops = (15, 40) if kind == "steps" else ()
+    schedule = Schedule(kind, 0.3, 60, warmup, start, drops, 0.2)
+    again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
+    for step in range(62):
+        expected = expected_rate(step, kind, 60, warmup, start, drops, 0.2)
         np.testing.assert_allclose(float(schedule(step)), expected, atol=1e-7)
+        assert float(again(step)) == float(schedule(step))
 
 
-@pytest.mark.parametrize(("steps", "epochs", "warmup_epochs"), [(1, 1, 0.9), (1, 2, 1.5), (3, 1, 0.9)])
-def test_a_warm_up_leaves_a_step_for_the_cosine(steps, epochs, warmup_epochs):
-    schedule = optim.cosine_with_warmup(0.3, steps, epochs, warmup_epochs)
-    rates = [float(schedule(step)) for step in range(steps * epochs)]
+def test_the_schedule_of_a_configuration():
+    config = Config(
+        schedule="steps", decay_epochs=(1.5, 3), epochs=4, learning_rate=0.1, batch_size=32,
+        base_batch_size=64, warmup_epochs=0.5, warmup_start=0.0, decay_factor=0.5,
+    )  # fmt: skip
+    rates = [float(schedule_of(config, 10)(step)) for step in range(40)]
+    expected = [0.05 * step / 5 for step in range(5)] + [0.05] * 10 + [0.025] * 15 + [0.0125] * 10
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+    plain = schedule_of(Config(warmup_epochs=5.0, epochs=50), 3).get_config()
+    assert plain | {"drops": ()} == {
+        "kind": "cosine", "peak": 0.01, "steps": 150, "warmup_steps": 15, "warmup_start": 0.1, "drops": (),
+        "factor": 0.1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 1), (2, 2), (3, 3)])
+def test_a_warm_up_leaves_a_step_for_the_cosine(steps, warmup):
+    rates = [float(Schedule("cosine", 0.3, steps, warmup)(step)) for step in range(steps)]
     assert np.isfinite(rates).all() and rates[-1] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_rates_and_decay_of_kinds(nesterov):
+    """The groups of RNL's release, but for F's kernel: biases, the classifier and norms of blocks."""
+    model, generator = network_of_parts(), np.random.default_rng(6)
+    schedule = Schedule("steps", 0.1, 9, warmup_steps=2, drops=(4,))
+    groups = {"decayed": ("kernels", "block_norms"), "rates": {"fc": 5.0, "biases": 2.0}}
+    optimizer = optim.SGD(schedule, momentum=0.9, nesterov=nesterov, l2=0.05, **groups)
+    variables = model.trainable_variables
+    weights = {v.path: np.asarray(v, "float64") for v in variables}
+    velocities = {path: np.zeros_like(w) for path, w in weights.items()}
+    for step in range(7):
+        gradients = [generator.normal(size=v.shape).astype("float32") for v in variables]
+        optimizer.apply(gradients, variables)
+        for path, gradient in zip(weights, gradients, strict=True):
+            name = path.rpartition("/")[2]
+            rate = float(schedule(step)) * (5 if path.startswith("fc") else 1) * (2 if name == "bias" else 1)
+            is_decayed = name == "kernel" or (name in ("gamma", "beta") and "block" in path)
+            gradient = gradient + 0.05 * weights[path] * is_decayed
+            velocities[path] = 0.9 * velocities[path] + gradient
+            moved = gradient + 0.9 * velocities[path] if nesterov else velocities[path]
+            weights[path] = weights[path] - rate * moved
+    for variable in variables:
+        np.testing.assert_allclose(variable, weights[variable.path], rtol=1e-4, atol=1e-6)
+    assert {path.rpartition("/")[2] for path in weights} == {"kernel", "bias", "gamma", "beta"}
+
+
+@pytest.mark.parametrize("name", torch_sgd_cases.SETTINGS)
+def test_twelve_steps_are_those_of_pytorch(name):
+    """What PyTorch 2.13 gives with the groups of released code: `python tests/torch_sgd_cases.py`."""
+    peak, l2, decayed, rates, nesterov = torch_sgd_cases.SETTINGS[name]
+    start, *gradients = torch_sgd_cases.drawn(list(torch_sgd_cases.SETTINGS).index(name))
+    schedule = Schedule("steps", peak, torch_sgd_cases.STEPS, warmup_steps=3, drops=(8,))
+    groups = {"l2": l2, "decayed": decayed, "rates": rates}
+    optimizer = optim.SGD(schedule, momentum=torch_sgd_cases.MOMENTUM, nesterov=nesterov, **groups)
+    inputs = keras.Input((3,))
+    x = keras.layers.BatchNormalization(name="stem_norm")(keras.layers.Dense(4, name="stem_conv")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="fc")(x))
+    variables = model.trainable_variables
+    assert {v.path for v in variables} == start.keys()
+    for variable in variables:
+        variable.assign(start[variable.path])
+    for gradient in gradients:
+        optimizer.apply([gradient[v.path].astype("float32") for v in variables], variables)
+    for variable in variables:
+        np.testing.assert_allclose(variable, OF_TORCH[name][variable.path], atol=1e-5)
+
+
+def test_smoothed_labels():
+    logits = np.random.default_rng(7).normal(size=(5, 4)).astype("float32")
+    log = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    labels = np.array([0, 3, 1, 1, 2])
+    expected = -(0.9 * log[np.arange(5), labels] + 0.1 * log.mean(axis=1)).mean()
+    loss = SmoothedCrossEntropy(0.1)
+    np.testing.assert_allclose(float(loss(labels, logits)), expected, rtol=1e-6)
+    np.testing.assert_allclose(float(loss(np.eye(4)[labels], logits)), expected, rtol=1e-6)
+    of_keras = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    np.testing.assert_allclose(float(of_keras(np.eye(4)[labels], logits)), expected, rtol=1e-6)
+    assert SmoothedCrossEntropy.from_config(loss.get_config()).smoothing == 0.1

@@ -121,7 +121,16 @@ def run(finished_run, tmp_path):
 
 
 # All of which a checkpoint has to hold a part.
-EVERYTHING = {"clip_norm": 1.0, "mixup": 0.2, "ema": 0.9, "accumulation": 2}
+EVERYTHING = {
+    "clip_norm": 1.0,
+    "mixup": 0.2,
+    "label_smoothing": 0.1,
+    "ema": 0.9,
+    "accumulation": 2,
+    "nesterov": True,
+    "schedule": "steps",
+    "decay_epochs": (0.5, 1.5),
+}
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from keras_nonlocal.moves import MOVES
 from pipelines.clips import SAMPLING, SHORT
 from train.fields import (
     Constraint,
-    Relation,
     above,
     all_of,
     as_flags,
@@ -22,7 +21,8 @@ from train.fields import (
     one_of,
     within,
 )
-from train.parts import RELATIONS as OF_PARTS
+from train.parts import KINDS
+from train.relations import RELATIONS
 
 _data, _network, _clips, _augment, _optimise, _keep, _evaluate = (
     functools.partial(field_of, heading)
@@ -173,24 +173,44 @@ class Config:
 
     batch_size: int = _optimise(64, "clips per step, over all devices", at_least(1))
     epochs: int = _optimise(50, "passes over the training videos", at_least(1))
-    learning_rate: float = _optimise(0.01, "peak of the cosine schedule", above(0))
+    learning_rate: float = _optimise(0.01, "largest rate", above(0))
+    base_batch_size: int = _optimise(
+        0, "batch for which --learning_rate is meant: it grows with --batch_size; 0 for any", at_least(0)
+    )
+    schedule: str = _optimise(
+        "cosine",
+        "how the rate falls: as half a cosine to 0, in steps, or never",
+        one_of("cosine", "steps", "constant"),
+    )
+    decay_epochs: tuple[float, ...] = _optimise(
+        (), "epochs, or parts of them, after which --schedule=steps lets the rate drop, such as 20,40"
+    )
+    decay_factor: float = _optimise(0.1, "by what it multiplies the rate there", within(0, 1))
     warmup_epochs: float = _optimise(
         5.0,
-        "epochs over which the rate rises linearly from a tenth of its peak; a flag that is left out means a "
-        "tenth of --epochs at most",
+        "epochs over which the rate rises linearly; a flag that is left out means a tenth of --epochs at "
+        "most",
         at_least(0),
     )
+    warmup_start: float = _optimise(0.1, "fraction of the rate with which the warm-up begins", _FRACTION)
     rates: tuple[str, ...] = _optimise(
-        (), "multipliers of the rate for parts of the network, as in stem=0.1,fc=10; parts as in --freeze"
+        (), "multipliers of the rate for parts as in --freeze, and for biases, as in stem=0.1,fc=5,biases=2"
     )
     freeze: tuple[str, ...] = _optimise(
         (), "parts that do not train, norms included: some of stem, res2 to res5, blocks and fc"
     )
     momentum: float = _optimise(0.9, "momentum of SGD", from_to_below(0, 1))
+    nesterov: bool = _optimise(False, "look ahead by the momentum, as Nesterov does")
     weight_decay: float = _optimise(
-        1e-4, "what is added to the gradients, times the weights, but for biases and norms", at_least(0)
+        1e-4, "what is added to the gradients, times the weights of --decayed", at_least(0)
     )
-    clip_norm: float = _optimise(20.0, "largest norm of all gradients together", above(0))
+    decayed: tuple[str, ...] = _optimise(
+        ("kernels",), "on what the decay acts", all_of(KINDS.__contains__, f"some of {', '.join(KINDS)}")
+    )
+    label_smoothing: float = _optimise(
+        0.0, "part of each label that is spread evenly over all classes", from_to_below(0, 1)
+    )
+    clip_norm: float = _optimise(20.0, "largest norm of all gradients together, 0 for no limit", at_least(0))
     accumulation: int = _optimise(
         1, "parts into which a device cuts its clips of a batch, to take the memory of one", at_least(1)
     )
@@ -232,7 +252,7 @@ class Config:
     test_size: int = _evaluate(256, "side of the crops in pixels, also the short side", at_least(1))
 
     def __post_init__(self):
-        check_fields(self, _RELATIONS)
+        check_fields(self, RELATIONS)
 
     def to_flags(self):
         """Returns the text of a flag file that gives this configuration again."""
@@ -243,54 +263,3 @@ class Config:
             for field in fields:
                 lines += as_flags(field, getattr(self, field.name))
         return "\n".join(lines) + "\n"
-
-
-# The constraints between fields.
-_RELATIONS = (
-    Relation(
-        "window_frames",
-        lambda c: c.sampling != "dense" or c.window_frames >= c.clip_frames,
-        "at least --clip_frames={0.clip_frames}",
-        lambda c: c.clip_frames,
-    ),
-    Relation(
-        "short_side",
-        lambda c: c.short_side == 0 or c.short_side >= c.crop,
-        "0 or at least --crop={0.crop}",
-        lambda c: c.crop,
-    ),
-    Relation(
-        "jitter_sides",
-        lambda c: (
-            c.crop_method != "scale_jitter"
-            or (len(c.jitter_sides) == 2 and c.crop <= c.jitter_sides[0] <= c.jitter_sides[1])
-        ),
-        "two rising lengths of at least --crop={0.crop}",
-        lambda c: (c.crop, c.crop * 5 // 4),
-    ),
-    Relation(
-        "batch_size",
-        lambda c: c.batch_size % c.repeats == 0,
-        "a multiple of --repeats={0.repeats}",
-        lambda c: -(-c.batch_size // c.repeats) * c.repeats,
-    ),
-    Relation(
-        "accumulation",
-        lambda c: c.batch_size % c.accumulation == 0,
-        "a divisor of --batch_size={0.batch_size}",
-        lambda c: max(n for n in range(1, c.accumulation + 1) if c.batch_size % n == 0),
-    ),
-    Relation(
-        "nan_policy",
-        lambda c: c.nan_policy == "stop" or not c.data_service,
-        "stop with --data_service, whose batches have no fixed order",
-        lambda c: "stop",
-    ),
-    Relation(
-        "warmup_epochs",
-        lambda c: c.warmup_epochs < c.epochs,
-        "less than --epochs={0.epochs}",
-        lambda c: c.epochs / 10,
-    ),
-    *OF_PARTS,
-)

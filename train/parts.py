@@ -5,6 +5,7 @@ import math
 from keras_nonlocal.architecture import STAGE_NAMES
 from train.fields import Relation, nearest
 
+KINDS = ("kernels", "biases", "norms", "block_norms")
 PARTS = ("stem", *STAGE_NAMES, "blocks", "fc")
 
 
@@ -22,8 +23,21 @@ def part_of(path):
     return part if part in PARTS else None
 
 
+def kind_of(path):
+    """Returns which of `KINDS` a variable is, by its path; norms within attention blocks are `block_norms`.
+
+    Example:
+        >>> [kind_of(path) for path in ("fc/kernel", "fc/bias", "stem_norm/beta", "res3_0_block/norm/gamma")]
+        ['kernels', 'biases', 'norms', 'block_norms']
+    """
+    name = path.rpartition("/")[2]
+    if name in ("gamma", "beta"):
+        return "block_norms" if part_of(path) == "blocks" else "norms"
+    return "biases" if name == "bias" else "kernels"
+
+
 def rates_of(texts):
-    """Returns {part: multiplier of the rate} of texts such as ("stem=0.1", "fc=10").
+    """Returns {part or "biases": multiplier of the rate} of texts such as ("stem=0.1", "biases=2").
 
     Raises:
         ValueError: A text is no such pair, a part is unknown or stands there twice, or a number is not finite
@@ -32,7 +46,7 @@ def rates_of(texts):
     pairs = [text.partition("=") for text in texts]
     rates = {name.strip(): float(number) for name, _, number in pairs}
     numbers_fit = all(0 < rate < math.inf for rate in rates.values())
-    if len(rates) < len(pairs) or not (set(rates) <= set(PARTS) and numbers_fit):
+    if len(rates) < len(pairs) or not (set(rates) <= {*PARTS, "biases"} and numbers_fit):
         raise ValueError("parts, each once, with numbers above 0")
     return rates
 
@@ -58,13 +72,13 @@ def _freezes_instead(config):
 def _rates_fit(config):
     """Returns whether --rates are multipliers of parts that train."""
     try:
-        return set(rates_of(config.rates)) <= set(parts_in(config)) - set(config.freeze)
+        return set(rates_of(config.rates)) <= {*parts_in(config), "biases"} - set(config.freeze)
     except ValueError:
         return False
 
 
 def _rates_instead(config):
-    names, meant = [name for name in parts_in(config) if name not in config.freeze], {}
+    names, meant = [name for name in (*parts_in(config), "biases") if name not in config.freeze], {}
     for text in config.rates:
         name, _, number = text.partition("=")
         found = name if name in names else nearest(name, names)
@@ -88,7 +102,7 @@ RELATIONS = (
     Relation(
         "rates",
         _rates_fit,
-        f"PART=NUMBER above 0 for some of {', '.join(PARTS)} that train, each once",
+        f"PART=NUMBER above 0 for some of {', '.join(PARTS)} that train, or biases, each once",
         _rates_instead,
     ),
 )

@@ -17,6 +17,8 @@ from train.data import mixes
 from train.loop import optim
 from train.loop.ending import ended_by, kept_step, restore_kept, why
 from train.loop.fitting import fit
+from train.loop.losses import SmoothedCrossEntropy
+from train.loop.schedules import schedule_of
 from train.loop.service import watched_service
 from train.loop.state import RunState
 from train.loop.stopping import StopRequest
@@ -217,21 +219,27 @@ def build_model(config, data):
     network = build_network(config, len(data.classes))
     optim.freeze(network, config.freeze)
     model = Trainer(network.inputs, network.outputs, name=network.name)
-    model.accumulation, model.clip_norm = config.accumulation, config.clip_norm
+    model.accumulation, model.clip_norm = config.accumulation, config.clip_norm or math.inf
     if config.synchronized_batch_norm:
         for layer in network._flatten_layers():  # Those within blocks, too; Keras has no public way to them.
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True
-    schedule = optim.cosine_with_warmup(
-        config.learning_rate, data.schedule.steps_per_epoch, config.epochs, config.warmup_epochs
+    optimizer = optim.SGD(
+        schedule_of(config, data.schedule.steps_per_epoch),
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        l2=config.weight_decay,
+        decayed=config.decayed,
+        rates=rates_of(config.rates),
     )
+    smoothing = config.label_smoothing
     # Labels of mixed clips are vectors.
     kind = "Categorical" if mixes(config) else "SparseCategorical"
     loss, accuracy = getattr(keras.losses, f"{kind}Crossentropy"), getattr(keras.metrics, f"{kind}Accuracy")
     top_k = getattr(keras.metrics, f"{kind.replace('Categorical', 'TopKCategorical')}Accuracy")
     model.compile(
-        optim.SGD(schedule, momentum=config.momentum, l2=config.weight_decay, rates=rates_of(config.rates)),
-        loss=loss(from_logits=True),
+        optimizer,
+        loss=SmoothedCrossEntropy(smoothing) if smoothing else loss(from_logits=True),
         # Of 5 classes and fewer, the best five are all.
         metrics=[accuracy("top1"), *([top_k(5, "top5")] if len(data.classes) > 5 else ())],
         jit_compile=False,  # XLA is slower on CPU, and fails under MirroredStrategy.
