@@ -79,7 +79,7 @@ def test_a_frozen_block_starts_as_the_free_one_does_and_can_be_trained(block, x)
     variables, state = layer.trainable_variables, [v.value for v in layer.non_trainable_variables]
 
     def total(*values):
-        y, _ = layer.stateless_call(values, state, x, training=True)
+        y, _ = layer.stateless_call(values, state, ops.convert_to_tensor(x), training=True)
         return ops.sum(ops.square(y))
 
     gradients = backends.gradients(total, *(np.asarray(v) for v in variables))
