@@ -186,7 +186,7 @@ def test_commands_run_as_printed(document, heading, tmp_path, request):
 def test_fifty_videos_of_ones_own_are_learnt_by_the_commands_as_printed(tmp_path):
     videos(tmp_path, None, classes=5, train=8, val=2)
     for line in SECTIONS["README.md", "Your own videos"][:3]:
-        process = run(f"{line} --minutes=4" if "train.finetune" in line else line, tmp_path)
+        process = run(f"{line} --epochs=24 --crop=64" if "train.finetune" in line else line, tmp_path)
         assert process.returncode == 0, f"{line}\n{process.stderr[-3000:]}"
     results = json.loads((tmp_path / "runs" / "mine" / "results.json").read_text())
     assert results["videos"] == 10 and results["top1"] >= 0.6  # Chance is 0.2.
