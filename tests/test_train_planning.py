@@ -135,7 +135,7 @@ def test_videos_that_cannot_be_read_do_not_count(tmp_path, videos):
     assert "b has 2 videos" in "\n".join(opened(data_dir, tmp_path, min_videos=2).notes)
 
 
-FACTS = Facts(train=48, val=12, classes=5, seconds=4.0, gpus=0, weights=None)
+FACTS = Facts(train=48, val=12, seconds=4.0, gpus=0, weights=None)
 
 
 def chosen(facts, **given):

@@ -75,7 +75,7 @@ def plan(given, options):
         f"{len(train)} videos to learn from and {len(val)} to validate with, of {len(train.classes)} classes"
     )
     gpus = len(tf.config.list_physical_devices("GPU"))
-    facts = Facts(len(train), len(val), len(train.classes), seconds_of_videos(train), gpus, weights)
+    facts = Facts(len(train), len(val), seconds_of_videos(train), gpus, weights)
     if weights is None:
         _print_note(_FROM_NOTHING.format(len(train)))
     choices = first_choices(facts, given)

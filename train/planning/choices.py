@@ -16,7 +16,6 @@ class Facts(NamedTuple):
 
     Attributes:
         train, val: The counts of videos.
-        classes: The count of classes.
         seconds: The median length of the videos, 0 if it is not known.
         gpus: The count of GPUs.
         weights: {field of `Config`: value} of the network to start from and of its clips, or None.
@@ -24,7 +23,6 @@ class Facts(NamedTuple):
 
     train: int
     val: int
-    classes: int
     seconds: float
     gpus: int
     weights: dict | None

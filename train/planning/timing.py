@@ -17,14 +17,13 @@ _SIDES = (64, 112)  # Two sizes tell what grows with it.
 _STEPS = 3
 
 
-def cost_of(config, sides=_SIDES):
+def cost_of(config):
     """Trains some steps on the configuration's own videos, and returns the `Cost` of a clip.
 
     Nothing of them is left in this process, so that the run begins as if they had not been.
 
     Args:
         config: A `Config` with data.
-        sides: The sides of clips that are tried, two different ones; or one, for its share of both parts.
 
     Raises:
         MemoryError: The process was ended, most likely for its memory.
@@ -33,21 +32,18 @@ def cost_of(config, sides=_SIDES):
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
-            found = pool.submit(_seconds, config, tuple(sides)).result()
+            small, large = pool.submit(_seconds, config).result()
         except concurrent.futures.process.BrokenProcessPool:
             raise MemoryError(
                 f"Expected room for a batch of {config.batch_size} clips. Received a process that was ended, "
                 f"most likely for its memory. Try: --batch_size={max(1, config.batch_size // 2)}"
             ) from None
-    (small, of_small), (large, of_large) = found[0], found[-1]
-    if small == large:
-        return Cost(0.0, of_small / small**2)
-    growing = max(0.0, (of_large - of_small) / (large**2 - small**2))
-    return Cost(max(0.0, of_large - growing * large**2), growing)
+    growing = max(0.0, (large - small) / (_SIDES[1] ** 2 - _SIDES[0] ** 2))
+    return Cost(max(0.0, large - growing * _SIDES[1] ** 2), growing)
 
 
-def _seconds(config, sides):
-    """Returns [(side, seconds of a clip), ...]."""
+def _seconds(config):
+    """Returns the seconds of a clip for each of `_SIDES`."""
     import keras
     import tensorflow as tf
 
@@ -61,7 +57,7 @@ def _seconds(config, sides):
     with contextlib.closing(open_data(config)) as data, strategy.scope():
         model = build_model(config, data)
     found = []
-    for side in sides:
+    for side in _SIDES:
         sized = dataclasses.replace(config, crop=side, short_side=round(side * 8 / 7))
         with contextlib.closing(open_data(sized)) as data:
             batches = iter(strategy.experimental_distribute_dataset(data.batches()))
@@ -72,5 +68,5 @@ def _seconds(config, sides):
                 float(logs["loss"])
                 times.append(time.perf_counter())
             steps = [after - before for before, after in itertools.pairwise(times)]
-            found.append((side, statistics.median(steps[1:]) / config.batch_size))
+            found.append(statistics.median(steps[1:]) / config.batch_size)
     return found
