@@ -137,6 +137,19 @@ def test_still_videos_that_differ_are_not_alike(tmp_path):
     assert alike_files(paths, decode_frames) == [(str(tmp_path / "0.mp4"), str(tmp_path / "copy.mkv"))]
 
 
+def test_two_films_of_a_camera_that_stands_still_are_not_alike(tmp_path):
+    room = np.random.default_rng(0).integers(0, 200, (16, 16, 3)).astype(np.uint8).repeat(4, 0).repeat(4, 1)
+    for number in range(2):
+        places = np.random.default_rng(number + 1).integers(0, 48, (32, 2))
+        film = np.repeat(room[None], 32, 0)
+        for frame, (top, left) in zip(film, places, strict=True):
+            frame[top : top + 16, left : left + 16] = 255
+        synthetic.write_video(str(tmp_path / f"{number}.mp4"), film, 10)
+    coded_again(tmp_path / "0.mp4", tmp_path / "copy.mkv", 0.5, 10)
+    paths = sorted(map(str, tmp_path.iterdir()))
+    assert alike_files(paths, decode_frames) == [(str(tmp_path / "0.mp4"), str(tmp_path / "copy.mkv"))]
+
+
 def test_the_command_splits_a_manifest_once(folder, capsys):
     path = str(folder.parent / "videos.jsonl")
     assert main(["import", "--format=folders", f"--data_dir={folder}", f"--output={path}"]) == 0
