@@ -65,9 +65,10 @@ def flags_of(module):
     if "FORMATS" in source:
         names |= {name for form in FORMATS.values() for name in form.flags}
     if "define_flags(" in source:
-        tree = ast.parse((ROOT / "train/config.py").read_text(encoding="utf-8"))
-        (config,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config")
-        fields = [node for node in config.body if isinstance(node, ast.AnnAssign)]
+        trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "train/config").glob("*.py")]
+        classes = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
+        mixins = [node for node in classes if node.name.endswith("Fields")]
+        fields = [node for mixin in mixins for node in mixin.body if isinstance(node, ast.AnnAssign)]
         names |= {field.target.id for field in fields}
         names |= {f"no{field.target.id}" for field in fields if ast.unparse(field.annotation) == "bool"}
     return names

@@ -8,8 +8,8 @@ from absl import flags
 
 from train.command_line import config_from_flags, define_flags, read_config
 from train.config import Config
-from train.fields import as_flags, refuse_words
-from train.relations import RELATIONS
+from train.config.fields import as_flags, refuse_words
+from train.config.relations import RELATIONS
 
 FLAGFILES = Path(__file__).parent.parent / "train" / "flagfiles"
 VALID = {"data_dir": "videos", "workdir": "run"}

@@ -22,7 +22,7 @@ from keras_nonlocal import ImageResNet, VideoResNet
 from train import convert
 from train.command_line import define_flags
 from train.config import Config
-from train.fields import parse
+from train.config.fields import parse
 from train.loop.checkpoints import Checkpoints
 from train.network import NetworkError, build_network
 

@@ -16,7 +16,7 @@ from pipelines.manifest import read_manifest
 from savedmodels.signatures import classify
 from train import evaluate as program
 from train.command_line import read_config
-from train.fields import parse
+from train.config.fields import parse
 from train.loop.run import build_model
 from train.scoring import measures
 from train.scoring.scores import Scores, ensemble, summary

@@ -10,7 +10,7 @@ from absl import flags
 from pipelines import synthetic
 from train import finetune
 from train.command_line import define_flags, read_config
-from train.fields import parse
+from train.config.fields import parse
 from train.planning.choices import Cost
 
 SMALL = {"crop": 32, "batch_size": 4, "test_clips": 1, "learning_rate": 0.001}

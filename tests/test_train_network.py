@@ -10,7 +10,7 @@ import pytest
 from keras_nonlocal import AttentionChain, GlobalContext, NonLocal, RegionNonLocal, VideoResNet
 from train.command_line import read_config
 from train.config import Config
-from train.fields import field_of
+from train.config.fields import field_of
 from train.network import BLOCKS, NetworkError, blocks_from_text, build_network, check_network, network_fields
 
 

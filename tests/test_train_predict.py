@@ -14,8 +14,8 @@ from absl import flags
 from pipelines.account import Account
 from train import predict as program
 from train.command_line import read_config
+from train.config.fields import parse
 from train.data import open_split
-from train.fields import parse
 from train.predict import as_csv, as_json, bars, find_videos, predict
 from train.scoring.scores import Scores
 from train.scoring.trained import read_trained, scores_of

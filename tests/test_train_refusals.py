@@ -11,7 +11,7 @@ from pipelines.manifest import command, read_manifest
 from train import __main__ as program
 from train import convert, profile
 from train.command_line import define_flags, read_config
-from train.fields import nearest, parse
+from train.config.fields import nearest, parse
 
 RUN = ["--data_dir=nowhere", "--workdir=run", "--train_annotations=t.jsonl", "--val_annotations=v.jsonl"]
 ACCEPTED = "Expected a directory of videos at 'nowhere'"  # All flags are right when the data is looked for.

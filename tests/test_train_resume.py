@@ -22,8 +22,8 @@ from absl import flags
 import train.__main__ as program
 from train.command_line import config_from_flags, define_flags, read_config
 from train.config import Config
+from train.config.fields import parse
 from train.data import open_data
-from train.fields import parse
 from train.loop import fitting
 from train.loop import run as loop
 from train.loop.checkpoints import CheckpointError, Checkpoints

@@ -10,8 +10,8 @@ from absl import app, flags
 
 from pipelines.account import TooManyBadVideos
 from train.command_line import config_from_flags, define_flags, print_warnings_alone
+from train.config.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.data import open_data
-from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.loop import DeviceError, train_and_evaluate
 from train.loop.checkpoints import CheckpointError
 from train.loop.stopping import STATUS, Stopped

@@ -16,8 +16,8 @@ from absl import app, flags
 from pipelines.account import TooManyBadVideos
 from pipelines.dataset import iterators_ended_on_error
 from train import command_line
+from train.config.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.data import mixes, open_data
-from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.reporting.elements import element, folded, joined, legible, named, path_within, picture, table
 from train.reporting.page import facts, section, write_page
 from train.reporting.pictures import encoded, strip

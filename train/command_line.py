@@ -10,7 +10,7 @@ from absl import flags
 from absl import logging as absl_logging
 
 from train.config import Config
-from train.fields import as_flags, parse
+from train.config.fields import as_flags, parse
 
 flags.disclaim_key_flags()  # Flags belong to the program that defines them, so that its --help lists them.
 

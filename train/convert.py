@@ -19,7 +19,7 @@ from absl import app, flags
 
 from keras_nonlocal.checkpoints import FORMATS, load
 from train.command_line import config_from_flags, define_flags
-from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
+from train.config.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.loop.unfinished import run_of_checkpoint
 from train.network import NetworkError, build_network, network_and_report, network_fields
 from train.origin import origin

@@ -23,7 +23,7 @@ from pipelines.manifest.annotations.folders import import_command
 from pipelines.order import WHOLE, Schedule
 from pipelines.records.source import is_records, open_records
 from pipelines.video_files import VideoFiles
-from train.fields import nearest
+from train.config.fields import nearest
 
 _logger = logging.getLogger(__name__)
 

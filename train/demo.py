@@ -16,7 +16,7 @@ import time
 
 from absl import app, flags
 
-from train.fields import parse_or_end
+from train.config.fields import parse_or_end
 
 _FLAGFILE = os.path.join(os.path.dirname(__file__), "flagfiles", "demo.flags")
 _UNSEEN_LABEL = "turning clockwise"

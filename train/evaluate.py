@@ -20,8 +20,8 @@ from absl import app, flags
 from pipelines.account import Account, TooManyBadVideos
 from savedmodels.whole_directory import whole_directory
 from train.command_line import define_flags, print_warnings_alone
+from train.config.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.data import decoder, open_split
-from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.loop.workdir import write_text
 from train.reporting.pictures import confusion_picture
 from train.scoring.evaluation import Progress, measured

@@ -19,8 +19,8 @@ from savedmodels.export import export
 from train.__main__ import run_and_print
 from train.command_line import define_flags, given_values, print_warnings_alone, read_config
 from train.config import Config
+from train.config.fields import as_flags, in_flags, names_of_flags, parse_or_end, refuse_words
 from train.data import open_split
-from train.fields import as_flags, in_flags, names_of_flags, parse_or_end, refuse_words
 from train.network import NetworkError, check_network, network_fields
 from train.origin import origin
 from train.planning.choices import (

@@ -7,7 +7,7 @@ from absl import app
 
 from train.__main__ import main
 from train.command_line import define_flags
-from train.fields import parse_or_end
+from train.config.fields import parse_or_end
 
 if __name__ == "__main__":
     define_flags(train_annotations="train.csv", val_annotations="val.csv")

@@ -22,7 +22,7 @@ from keras_nonlocal.architecture import (
 from keras_nonlocal.moves import lasting
 from keras_nonlocal.resnet_arguments import block_makers, check_branches, checked_topology
 from keras_nonlocal.weights import load_weights
-from train.fields import in_flags, nearest, quoted
+from train.config.fields import in_flags, nearest, quoted
 from train.origin import NetworkError, check_origin, check_start
 
 # As in the released video code: it takes the maps of 224 pixels in training and of 256 in tests.

@@ -12,7 +12,7 @@ from keras_nonlocal.described import described
 from keras_nonlocal.moves import MOVES, of_places
 from keras_nonlocal.presets import read_preset
 from train.command_line import read_config
-from train.fields import as_flags
+from train.config.fields import as_flags
 
 _logger = logging.getLogger(__name__)
 

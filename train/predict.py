@@ -21,8 +21,8 @@ from pipelines.manifest import Manifest, Video
 from pipelines.manifest.annotations.data_dir import IMAGE_SUFFIXES, is_media
 from pipelines.video_files import VideoFiles
 from train.command_line import define_flags, print_warnings_alone
+from train.config.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.data import decoder
-from train.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.loop.workdir import write_text
 from train.scoring.measures import log_softmax
 from train.scoring.trained import evaluation_config, read_trained, scores_of

@@ -13,7 +13,7 @@ from absl import app, flags
 from keras_nonlocal.presets import save_to_preset
 from savedmodels.loading import one_line, read_serving
 from train.command_line import read_config
-from train.fields import parse_or_end, refuse_words
+from train.config.fields import parse_or_end, refuse_words
 
 _MEASURED = ("videos", "top1", "top5", "mean_class_accuracy", "mAP")
 _SAMPLING = ("sampling", "window_frames", "fps", "short_videos")

@@ -10,7 +10,7 @@ from absl import app, flags
 
 from keras_nonlocal.counting import count, format_count
 from train import command_line
-from train.fields import parse_or_end, refuse_words
+from train.config.fields import parse_or_end, refuse_words
 from train.network import build_network
 
 

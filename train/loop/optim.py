@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
+from train.config.parts import kind_of, part_of
 from train.origin import NetworkError
-from train.parts import kind_of, part_of
 
 
 @keras.saving.register_keras_serializable("keras_nonlocal")
@@ -19,9 +19,9 @@ class SGD(keras.optimizers.SGD):
 
     Args:
         l2: Weight decay, at least 0.
-        decayed: On what it acts, some of `train.parts.KINDS`.
-        rates: Multipliers m, {"stem": 0.1, "biases": 2.0}, of parts and of biases, see `train.parts`; that
-            of a bias is the product of both, and it is 1 for all others.
+        decayed: On what it acts, some of `train.config.parts.KINDS`.
+        rates: Multipliers m, {"stem": 0.1, "biases": 2.0}, of parts and of biases, see
+            `train.config.parts`; that of a bias is the product of both, and it is 1 for all others.
         *args, **kwargs: The arguments of `keras.optimizers.SGD`.
     """
 
@@ -64,7 +64,7 @@ class SGD(keras.optimizers.SGD):
 
 
 def freeze(network, parts):
-    """Lets parts of a network, see `train.parts.PARTS`, keep their weights and the statistics of their norms.
+    """Lets some of `train.config.parts.PARTS` keep their weights and the statistics of their norms.
 
     Raises:
         NetworkError: A block that trains has a frozen batch norm with a gamma of 0, which lets no gradient

@@ -13,6 +13,7 @@ import tensorflow as tf
 from pipelines.account import TooManyBadVideos
 from pipelines.dataset import iterators_ended_on_error
 from pipelines.whole_files import whole_file
+from train.config.parts import rates_of
 from train.data import mixes
 from train.loop import optim
 from train.loop.ending import ended_by, kept_step, restore_kept, why
@@ -27,7 +28,6 @@ from train.loop.watching import tensorboard_command, write_curves
 from train.loop.workdir import check_room, claim_workdir, write_text
 from train.loop.workers import Workers
 from train.network import build_network
-from train.parts import rates_of
 from train.reporting import write_report
 from train.scoring.evaluation import measured, video_scores
 

@@ -7,7 +7,7 @@ import sys
 
 from absl import app, flags
 
-from train.fields import parse_or_end, refuse_words
+from train.config.fields import parse_or_end, refuse_words
 from train.reporting import write_report
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_nonlocal
 from train.config import Config
-from train.fields import as_flags
+from train.config.fields import as_flags
 from train.reporting.elements import element, folded, joined, legible, named, table
 from train.reporting.page import missing, section
 

@@ -11,7 +11,7 @@ import keras_nonlocal  # noqa: F401 - It registers the layers of model.keras.
 from pipelines.dataset import iterators_ended_on_error
 from savedmodels.loading import check_files, check_fingerprint, one_line, read_serving
 from train.command_line import config_from_flags, given_values, read_config
-from train.fields import as_flags
+from train.config.fields import as_flags
 from train.network import build_network
 from train.scoring.evaluation import video_scores
 

@@ -2,8 +2,8 @@
 
 import itertools
 
-from train.fields import Relation
-from train.parts import RELATIONS as OF_PARTS
+from train.config.fields import Relation
+from train.config.parts import RELATIONS as OF_PARTS
 
 RELATIONS = (
     Relation(

@@ -3,7 +3,7 @@
 import math
 
 from keras_nonlocal.architecture import STAGE_NAMES
-from train.fields import Relation, nearest
+from train.config.fields import Relation, nearest
 
 KINDS = ("kernels", "biases", "norms", "block_norms")
 PARTS = ("stem", *STAGE_NAMES, "blocks", "fc")

@@ -206,7 +206,7 @@ def parse(argv, flag_values=flags.FLAGS):
             *error.flagvalue.lstrip("-").replace(" ", "=", 1).partition("=")[::2], flag_values
         ) from None
     except (flags.CantOpenFlagFileError, UnicodeDecodeError) as error:
-        example = os.path.relpath(os.path.join(os.path.dirname(__file__), "flagfiles", "demo.flags"))
+        example = os.path.relpath(os.path.join(os.path.dirname(__file__), "..", "flagfiles", "demo.flags"))
         received = str(error).rpartition("] ")[2]
         raise _wrong("a flag file that can be read", received, f"--flagfile={example}") from None
     except flags.Error as error:
