@@ -8,7 +8,7 @@ from absl import flags
 
 from train.command_line import config_from_flags, define_flags, read_config
 from train.config import Config
-from train.config.fields import as_flags, refuse_words
+from train.config.fields import as_flags, parse, refuse_words
 from train.config.relations import RELATIONS
 
 FLAGFILES = Path(__file__).parent.parent / "train" / "flagfiles"
@@ -98,7 +98,7 @@ SERVED = dataclasses.replace(OTHER, nan_policy="stop", data_service="grpc://loca
 def parsed(*arguments):
     flag_values = flags.FlagValues()
     define_flags(flag_values)
-    flag_values(["program", *arguments])
+    parse(["program", *arguments], flag_values)
     return config_from_flags(flag_values)
 
 
@@ -131,6 +131,48 @@ def test_every_field_has_a_flag_with_its_help_and_default():
 @pytest.mark.parametrize("path", sorted(FLAGFILES.glob("*.flags")), ids=lambda path: path.name)
 def test_flag_files_of_the_package_are_valid(path):
     parsed(f"--flagfile={path}", "--data_dir=videos", "--workdir=run")
+
+
+def test_a_flag_file_includes_others_by_names_that_are_relative_to_its_own(tmp_path, monkeypatch):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "base.flags").write_text("# All runs.\n--epochs=7\n--dropout=0.25\n")
+    (tmp_path / "shared" / "long.flags").write_text("--flagfile=base.flags\n// Longer.\n--epochs=9\n")
+    (tmp_path / "row.flags").write_text("--depth=18\n\n-flagfile=shared/long.flags\n--dropout=0.5\n")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for words in (["--flagfile=../row.flags"], ["--flagfile", str(tmp_path / "row.flags")]):
+        config = parsed("--data_dir=videos", *words, "--workdir=run")
+        assert (config.depth, config.epochs, config.dropout, config.workdir) == (18, 9, 0.5, "run")
+    assert parsed("--data_dir=videos", *words, "--workdir=run", "--epochs=3").epochs == 3
+
+
+def test_a_repeated_flag_after_a_flag_file_takes_the_place_of_those_in_it(tmp_path):
+    path = tmp_path / "row.flags"
+    path.write_text("--block=NonLocal\n--block=res4=RegionNonLocal\n--flip\n")
+    given = [f"--flagfile={path}", "--data_dir=videos", "--workdir=run"]
+    assert parsed(*given).block == ("NonLocal", "res4=RegionNonLocal")
+    assert parsed(*given, "--block=GlobalContext", "--block", "res3=NonLocal").block == (
+        "GlobalContext",
+        "res3=NonLocal",
+    )
+    assert parsed("--block=GlobalContext", *given).block == (
+        "GlobalContext",
+        "NonLocal",
+        "res4=RegionNonLocal",
+    )
+    assert not parsed(*given, "--noflip").flip
+
+
+def test_flag_files_that_cannot_be_read_are_refused_with_the_file_that_names_them(tmp_path):
+    first, second = tmp_path / "first.flags", tmp_path / "second.flags"
+    first.write_text("--flagfile=second.flags\n")
+    with pytest.raises(ValueError, match=r"Received .*second\.flags'?, in .*first\.flags\. Try: --flagfile="):
+        parsed(f"--flagfile={first}")
+    second.write_text("--flagfile=./first.flags\n")
+    with pytest.raises(ValueError, match=r"Received .*first\.flags, which includes itself\. Try: "):
+        parsed(f"--flagfile={first}")
+    with pytest.raises(ValueError, match="Expected a flag file"):
+        parsed("--flagfile")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 from absl import flags
 
+from train.config.flag_files import with_flag_files
+
 flags.disclaim_key_flags()  # Flags belong to the program that defines them, so that its --help lists them.
 
 
@@ -200,15 +202,11 @@ def parse(argv, flag_values=flags.FLAGS):
             or a flag file cannot be read.
     """
     try:
-        return flag_values(argv)
+        return flag_values(with_flag_files(argv))
     except flags.UnrecognizedFlagError as error:
         raise _unknown(
             *error.flagvalue.lstrip("-").replace(" ", "=", 1).partition("=")[::2], flag_values
         ) from None
-    except (flags.CantOpenFlagFileError, UnicodeDecodeError) as error:
-        example = os.path.relpath(os.path.join(os.path.dirname(__file__), "..", "flagfiles", "demo.flags"))
-        received = str(error).rpartition("] ")[2]
-        raise _wrong("a flag file that can be read", received, f"--flagfile={example}") from None
     except flags.Error as error:
         words = re.match(r"(?:Missing value for )?flag --(\w+)(?:=(.*?): (.*))?", str(error), re.DOTALL)
         if words is None:
