@@ -169,6 +169,9 @@ def test_an_ensemble_needs_no_models(small, tmp_path, capsys):
     assert results["loss"] == pytest.approx(-np.log(mean[np.arange(8), parts[0].labels]).mean())
     assert results["top1"] == (mean.argmax(1) == parts[0].labels).mean()
     assert summary(ensemble(parts, "ab")) == {name: results[name] for name in summary(parts[0])}
+    run(*files, "--ensemble=logits", f"--output={tmp_path / 'logits'}")
+    mean = (parts[0].logits + parts[1].logits) / 2
+    np.testing.assert_array_equal(Scores.load(tmp_path / "logits" / "scores.npz").logits, mean)
     assert "wrote" in capsys.readouterr().out
     assert refused(*files).startswith("Expected --output to be a new directory. Received none.")
     damaged = tmp_path / "both" / "results.json"

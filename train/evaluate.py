@@ -5,8 +5,8 @@ python -m train.evaluate --workdir=RUN --savedmodel=DIR
 python -m train.evaluate --flagfile=FLAGS --weights=FILE --annotations=FILE#SPLIT --output=DIR
 python -m train.evaluate --scores=A/scores.npz --scores=B/scores.npz --output=DIR
 
-Several --scores are an ensemble, by the mean of the probabilities. The directory of the output is new, and
-appears whole or not at all. Loading a model runs what is in it.
+Several --scores are an ensemble, by the mean of the probabilities, or with --ensemble=logits of the logits.
+The directory of the output is new, and appears whole or not at all. Loading a model runs what is in it.
 """
 
 import dataclasses
@@ -165,7 +165,7 @@ def _evaluate(values):
     """Evaluates what the flags say; returns (output directory, lines to print)."""
     if values.scores:
         _check_new(values.output)
-        scores = ensemble([Scores.load(path) for path in values.scores], values.scores)
+        scores = ensemble([Scores.load(path) for path in values.scores], values.scores, values.ensemble)
         results, account = {"scores": values.scores} | summary(scores), None
     else:
         config = evaluation_config(values, ("weights", "data_dir"))
@@ -217,6 +217,8 @@ def define(flag_values=flags.FLAGS):
     flags.DEFINE_string("annotations", "", "the split, by default that of --val_annotations of the run", **of)
     flags.DEFINE_string("savedmodel", "", "directory of a SavedModel, in the place of the run's model", **of)
     flags.DEFINE_multi_string("scores", [], "scores.npz to read again; repeat it for an ensemble", **of)
+    text = "of what several --scores take the mean"
+    flags.DEFINE_enum("ensemble", "probabilities", ["probabilities", "logits"], text, **of)
     flags.DEFINE_string("output", "", "new directory; WORKDIR/evaluation/SPLIT by default", **of)
     define_flags(flag_values)
 

@@ -111,16 +111,18 @@ def summary(scores):
     }
 
 
-def ensemble(scores, names):
-    """Returns the `Scores` of several models together: the mean of their probabilities, as logits.
+def ensemble(scores, names, of="probabilities"):
+    """Returns the `Scores` of several models together: the mean of their probabilities, or of their logits.
 
     Args:
         scores: Sequence of `Scores`.
         names: What to call each of them in an error, such as its path.
+        of: "probabilities", or "logits" as in RNL's ensembles of 8 and 16 frames (Huang and Bors 2020,
+            Tables IV and V).
 
     Returns:
-        `Scores` whose `probabilities` are the mean of the others', to rounding; a single one is returned as
-        it is. Paths are those of the first.
+        `Scores` whose `probabilities` or logits are the mean of the others', to rounding; a single one is
+        returned as it is. Paths are those of the first.
 
     Raises:
         ValueError: They are of other videos, or of another order of videos; of other classes; or of other
@@ -136,6 +138,8 @@ def ensemble(scores, names):
             )
     if len(scores) == 1:
         return first
+    if of == "logits":
+        return dataclasses.replace(first, logits=np.mean([other.logits for other in scores], axis=0))
     # Sums of probabilities, of which the logarithms are taken, so that nothing is rounded to 0.
     if first.multi_label:
         logits = _log_sum(measures.log_sigmoid, scores) - _log_sum(measures.log_sigmoid, scores, -1)
