@@ -6,7 +6,7 @@ from keras_nonlocal.architecture import PLACEMENTS, placement
 
 
 def test_placements_have_the_papers_number_of_blocks():
-    counts = {"nl5": 5, "tsm_nl5": 5, "nl10": 10, "bat_resnet18": 2}
+    counts = {"nl5": 5, "tsm_nl5": 5, "slowfast_nl5": 5, "nl10": 10, "bat_resnet18": 2, "bat_110": 2}
     for name, depths in PLACEMENTS.items():
         for depth in depths:
             places = placement(name, depth)
@@ -20,6 +20,16 @@ def test_one_block_stands_before_the_last_residual_block(name, depths):
     }
 
 
+def test_chosen_placements_of_depth_101_follow_those_of_depth_50():
+    """The 23 residual blocks of res4 are three runs of seven, and two more, where depth 50 has three of two."""
+    nl5, tsm, nl10 = ({d: placement(name, d)["res4"] for d in (50, 101)} for name in ("nl5", "tsm_nl5", "nl10"))
+    for depth, run in ((50, 2), (101, 7)):
+        assert nl5[depth] == tuple(range(run - 1, 3 * run, run)), "after the last of each run"
+        assert tsm[depth] == tuple(range(0, 3 * run, run)), "after the first of each run"
+        assert nl10[depth][1::2] == nl5[depth]
+        assert nl10[depth] == tuple(run * n // 2 - 1 for n in range(1, 7))
+
+
 def test_a_placement_is_the_callers_own():
     placement("tsm_nl5", 50).clear()
     assert placement("tsm_nl5", 50) == {"res3": (0, 2), "res4": (0, 2, 4)}
@@ -28,7 +38,7 @@ def test_a_placement_is_the_callers_own():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("nl55", 50), "Expected a placement among nl5, tsm_nl5.*Received 'nl55'. Try: 'nl5'"),
+        (("nl55", 50), "Expected a placement among nl5, tsm_nl5, slowfast_nl5.*Received 'nl55'. Try: 'nl5'"),
         (("nl5", 34), "'nl5' is published, 50 or 101 or 152. Received 34. Try: depth=50"),
     ],
 )
