@@ -21,13 +21,12 @@ def test_one_block_stands_before_the_last_residual_block(name, depths):
 
 
 def test_chosen_placements_of_depth_101_follow_those_of_depth_50():
-    """The 23 residual blocks of res4 are three runs of seven, and two more, where depth 50 has three of two."""
-    nl5, tsm, nl10 = ({d: placement(name, d)["res4"] for d in (50, 101)} for name in ("nl5", "tsm_nl5", "nl10"))
+    """The residual blocks of res4 are three runs of two or, and two are left over, of seven."""
     for depth, run in ((50, 2), (101, 7)):
-        assert nl5[depth] == tuple(range(run - 1, 3 * run, run)), "after the last of each run"
-        assert tsm[depth] == tuple(range(0, 3 * run, run)), "after the first of each run"
-        assert nl10[depth][1::2] == nl5[depth]
-        assert nl10[depth] == tuple(run * n // 2 - 1 for n in range(1, 7))
+        nl5, tsm, nl10 = (placement(name, depth)["res4"] for name in ("nl5", "tsm_nl5", "nl10"))
+        assert nl5 == tuple(range(run - 1, 3 * run, run)), "after the last of each run"
+        assert tsm == tuple(range(0, 3 * run, run)), "after the first of each run"
+        assert nl10 == tuple(run * half // 2 - 1 for half in range(1, 7)) and nl10[1::2] == nl5
 
 
 def test_a_placement_is_the_callers_own():

@@ -88,7 +88,7 @@ def test_block_based_with_the_size_of_the_map_is_full_resolution():
     """So a network for any sides, whose blocks see no sides when they are built, has it too."""
     shape = (2, 4, 4, 6, 8)
     x = np.random.default_rng(0).standard_normal(shape).astype("float32")
-    full, w = oracles.randomise(BilinearAttentionTransform("full_resolution", dropout=0), shape)
+    full, _ = oracles.randomise(BilinearAttentionTransform("full_resolution", dropout=0), shape)
     inputs = keras.Input((4, None, None, 8))
     model = keras.Model(inputs, BilinearAttentionTransform(size=(4, 6), dropout=0)(inputs))
     model.set_weights(full.get_weights())
@@ -225,7 +225,11 @@ def test_float64_stays_float64():
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize(("average", "blocks"), [(block_means, 2), (lambda x, side: shrink(x, side, side), 1)])
+def shrink_to_one(x, side):
+    return shrink(x, side, side)
+
+
+@pytest.mark.parametrize(("average", "blocks"), [(block_means, 2), (shrink_to_one, 1)])
 def test_averages_are_float32_under_mixed_precision(average, blocks):
     # The sum of 16 such values is beyond float16.
     y = average(ops.full((1, 2, 4, 4, 1), 60000.0, "float16"), blocks)
