@@ -19,6 +19,8 @@ import papers_rnl
 import papers_unprinted
 from papers_conventions import figures_of
 
+from keras_nonlocal.described import without_memory
+
 PRINTED = (
     papers_nl.NL,
     papers_rnl.KINETICS,
@@ -109,7 +111,8 @@ def agrees(figure):
 
 @functools.cache
 def _counted(make):
-    return figures_of(make())
+    with without_memory():
+        return figures_of(make())
 
 
 def _written(number, like, base):

@@ -18,10 +18,11 @@ from keras_nonlocal import (
     DepthwiseConv3D,
     GlobalContext,
     NonLocal,
+    PlainResidual,
     RegionNonLocal,
     SqueezeExcite,
 )
-from keras_nonlocal.bilinear import matrix_side
+from keras_nonlocal.bilinear import matrix_sides
 from keras_nonlocal.costs import CONVOLUTIONS
 from keras_nonlocal.counting import calls_of, count
 from keras_nonlocal.positions import window_of
@@ -182,9 +183,9 @@ def _compact_generalized(layer: CompactGeneralizedNonLocal, x, y):
 
 @modules_of.register
 def _bilinear(layer: BilinearAttentionTransform, x, y):
-    batch, frames, height, _, channels = x if len(x) == 5 else (x[0], 1, *x[1:])
+    batch, frames, height, width, channels = x if len(x) == 5 else (x[0], 1, *x[1:])
     positions, units, small = _positions(x), layer.reduce.units, layer.transform == "downsampling"
-    rows, columns = layer.map_size or (matrix_side(layer.size, layer.matrix_size, height),) * 2
+    rows, columns = layer.map_size or matrix_sides(layer.size, layer.matrix_size, (height, width))
     inner = batch * frames * rows * columns if small else positions
     seen = _convolve(layer.reduce, positions) + _convolve(layer.mix, inner) + _convolve(layer.out, positions)
     seen += Modules(norm_elements=positions * (units + channels) + inner * units)
@@ -222,6 +223,13 @@ def _conv_block_attention(layer: ConvBlockAttention, x, y):
     positions = _positions(x)
     seen = _connect(layer.reduce, 2 * x[0]) + _connect(layer.expand, 2 * x[0])
     return seen + _convolve(layer.conv, positions) + Modules(norm_elements=positions)
+
+
+@modules_of.register
+def _plain_residual(layer: PlainResidual, x, y):
+    positions = _positions(x)
+    seen = _convolve(layer.inner, positions) + Modules(norm_elements=positions * layer.inner.units)
+    return seen + _close(layer, x)
 
 
 def _close(layer, x):

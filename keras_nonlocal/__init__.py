@@ -11,6 +11,7 @@ from keras_nonlocal.depthwise_conv3d import DepthwiseConv3D
 from keras_nonlocal.global_context import GlobalContext
 from keras_nonlocal.insertion import insert_blocks
 from keras_nonlocal.non_local import NonLocal
+from keras_nonlocal.plain_residual import PlainResidual
 from keras_nonlocal.presets import save_to_preset
 from keras_nonlocal.pyramid import feature_pyramid
 from keras_nonlocal.region_non_local import RegionNonLocal
@@ -29,6 +30,7 @@ __all__ = [
     "GlobalContext",
     "ImageResNet",
     "NonLocal",
+    "PlainResidual",
     "RegionNonLocal",
     "SqueezeExcite",
     "TemporalShift",

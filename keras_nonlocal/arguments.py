@@ -40,6 +40,22 @@ def check_count(layer, argument, value, least=1):
         )
 
 
+def check_sides(layer, argument, value, least=(1, 1)):
+    """Raises ValueError unless `value` is an int, or a pair of ints, of at least those of `least`."""
+    values = value if isinstance(value, tuple | list) and len(value) == 2 else (value, value)
+    for side, lowest in zip(values, least, strict=True):
+        check_count(layer, argument, side, lowest)
+
+
+def check_rate(layer, argument, value):
+    """Raises ValueError unless `value` is a number of at least 0 and below 1."""
+    if not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise ValueError(
+            f"{layer.name}: Expected `{argument}` to be a rate of at least 0 and below 1. "
+            f"Received {value!r}. Try: {argument}=0.2."
+        )
+
+
 def check_divides(layer, argument, value, channels):
     """Raises ValueError unless `channels` can be cut into `value` equal groups."""
     if channels % value:

@@ -14,17 +14,33 @@ from keras_nonlocal.positions import shape_of
 from keras_nonlocal.precision import at_least_float32
 
 
-def matrix_side(size, matrix_size, height):
-    """Returns the side m of P and Q: `matrix_size`, or `size` for None, or H // (H // size) for "fitted".
+def matrix_sides(size, matrix_size, sides):
+    """Returns the sides of P and Q for maps of some sides, (H, W).
 
-    >>> [matrix_side(7, "fitted", height) for height in (14, 28, 16, 32)]
-    [7, 7, 8, 8]
+    They are `matrix_size`, or `size` for None, or for "fitted" H // (H // s) for both and, where `size` is a
+    pair, W // (W // s_w) for Q.
+
+    >>> [matrix_sides(7, "fitted", (side, 2 * side)) for side in (14, 28, 16, 32)]
+    [(7, 7), (7, 7), (8, 8), (8, 8)]
+    >>> matrix_sides((3, 7), "fitted", (8, 16)), matrix_sides((3, 7), None, (8, 16))
+    ((4, 8), (3, 7))
     """
     if matrix_size != "fitted":
-        return matrix_size or size
-    if isinstance(height, int) and height < size:
-        return size  # the map is too small: `check_multiples` refuses it
-    return height // (height // size)
+        return pair(matrix_size or size)
+    if isinstance(size, int):
+        return pair(_fitted(size, sides[0]))
+    return tuple(_fitted(small, side) for small, side in zip(size, sides, strict=True))
+
+
+def pair(value):
+    """Returns a pair as it is, and two of anything else."""
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def _fitted(size, side):
+    if side is None or (isinstance(side, int) and side < size):
+        return size  # there is nothing to check, or the map is too small: `check_multiples` refuses it
+    return side // (side // size)
 
 
 def block_maxima(x, blocks):
@@ -130,13 +146,13 @@ def _per_group(matrices, groups, dtype):
     return matrices if times == 1 else ops.repeat(matrices, times, axis=1)  # [B, G, ...]
 
 
-def shrink(x, side):
-    """Returns the means of side x side blocks of every frame: [B, T, H, W, d] -> [B, T, side, side, d]."""
+def shrink(x, rows, columns):
+    """Returns the means of rows x columns blocks: [B, T, H, W, d] -> [B, T, rows, columns, d]."""
     batch, frames, height, width, channels = shape_of(x)
     # LiteRT takes means of at most five axes.
-    y = ops.reshape(x, (batch * frames * side, height // side, side, width // side, channels))
-    y = ops.cast(ops.mean(at_least_float32(y), axis=(1, 3)), x.dtype)  # [B*T*side, side, d]
-    return ops.reshape(y, (batch, frames, side, side, channels))
+    y = ops.reshape(x, (batch * frames * rows, height // rows, columns, width // columns, channels))
+    y = ops.cast(ops.mean(at_least_float32(y), axis=(1, 3)), x.dtype)  # [B*T*rows, columns, d]
+    return ops.reshape(y, (batch, frames, rows, columns, channels))
 
 
 def enlarge(x, height, width):

@@ -9,14 +9,17 @@ from keras_nonlocal.arguments import (
     check_choice,
     check_count,
     check_divides,
+    check_rate,
+    check_sides,
 )
 from keras_nonlocal.bilinear import (
     apply_matrices,
     block_maxima,
     block_means,
     enlarge,
-    matrix_side,
+    matrix_sides,
     normalise,
+    pair,
     place_windows,
     shrink,
 )
@@ -38,7 +41,7 @@ class BilinearAttentionTransform(keras.layers.Layer):
         u = f(x),  Y_c = P_g X_c Q_g,  T_g over frames,  z = x + dropout(f(f(Y)))
 
     X_c is channel c of a frame of u, and g is its group; each f is a 1x1x1 convolution with bias, BN
-    and ReLU. P, Q and T come from f(u), which has k channels: it is pooled to s rows and s columns
+    and ReLU. P, Q and T come from f(u), which has C' channels: it is pooled to s rows and s columns
     (maximum) and to r frames (average), then convolved over their whole length. P is normalised
     along its last axis, Q along its first, T along the frames that it reads.
 
@@ -49,15 +52,18 @@ class BilinearAttentionTransform(keras.layers.Layer):
         transform: "block_based", s x s matrices that move blocks of H/s rows and W/s columns;
             "downsampling", the map averaged to s x s, transformed and enlarged bilinearly with
             half-pixel centres; "full_resolution", H x H and W x W matrices in the place of s,
-            for one map size, known when the layer is built.
+            for one map size, known when the layer is built; "block_based" with size=(H, W) is the
+            same where sides are not known.
         spatial_groups: k, number of P and Q for each frame; divides `channels`; 0 means P = Q = I.
         temporal_groups: k_t, number of T for each clip; divides `channels`; 0 means none. Images
             have none.
-        size: s, at least 1; H and W are multiples of it.
+        context_channels: C', width of the map that makes the matrices; None means k, or k_t for k = 0.
+        size: s, at least 1, or a pair (s_h, s_w) for rows and columns; H and W are multiples of it.
         temporal_size: r, at least 1; T is a multiple of it where there are temporal groups.
-        matrix_size: side of P and Q, not below s. None means s. A larger side m is filled by the
-            s x s predictions of the m - s + 1 windows of the pooled map, averaged along the
-            diagonal; "fitted" takes H // (H // s). H and W are then multiples of m.
+        matrix_size: side of P and Q, or a pair of them, not below s. None means s. A larger side m
+            is filled by the s x s predictions of the m - s + 1 windows of the pooled map, averaged
+            along the diagonal; "fitted" takes H // (H // s) and, where `size` is a pair,
+            W // (W // s_w) for Q. H and W are then multiples of m.
         normalization: "sigmoid", divided by its sum, equation 2; or "softmax".
         channels: width d between the outer convolutions; None means C // 2.
         dropout: rate in [0, 1) at which whole channels of the branch are dropped in training.
@@ -72,7 +78,7 @@ class BilinearAttentionTransform(keras.layers.Layer):
     Cost:
         N = T*H*W positions: the projections take O(N C d) products, the transform N d (2 s + r),
         which is H/s times fewer than with H x H matrices, and memory for four copies of u. P and Q
-        have k^2 s^3 weights each.
+        have C' k s^3 weights each.
 
     Differs:
         The paper's text has no f between the transform and the last convolution; its costs and its
@@ -80,9 +86,10 @@ class BilinearAttentionTransform(keras.layers.Layer):
         biases start as torch's, and k_t = 4, as in the paper's BAT(4, 4); the paper's best Kinetics
         model has k = 8, k_t = 4. The released video code is this layer with normalization="softmax",
         matrix_size="fitted" and the code's spatial_groups and temporal_groups (0 in its 2-D models);
-        the code knows the sides s and s + 1 only. Downsampling was not released: by its cost in the
-        paper, the f after the transform runs at s x s; the average and the interpolation are ours.
-        The last gamma starts at 1 in all of them, so the block does not start as an identity.
+        the code knows the sides s and s + 1 only, one s for both axes, and C' = k. Dropout is in the
+        code alone; for ResNet-18 and -34 it is 0.0 there. Downsampling was not released: by its cost,
+        the f after the transform runs at s x s; the average and the interpolation are ours. The last
+        gamma starts at 1 in all of them, so the block does not start as an identity.
 
     Raises:
         ValueError: an unknown `transform` or `normalization`; counts and sizes below their minimum;
@@ -109,6 +116,7 @@ class BilinearAttentionTransform(keras.layers.Layer):
         matrix_size=None,
         normalization="sigmoid",
         channels=None,
+        context_channels=None,
         dropout=0.2,
         kernel_initializer=None,
         frozen_batch_norm=None,
@@ -118,13 +126,15 @@ class BilinearAttentionTransform(keras.layers.Layer):
         check_choice(self, "transform", transform, TRANSFORMS)
         check_count(self, "spatial_groups", spatial_groups, least=0)
         check_count(self, "temporal_groups", temporal_groups, least=0)
-        check_count(self, "size", size)
+        check_sides(self, "size", size)
         check_count(self, "temporal_size", temporal_size)
+        check_count(self, "context_channels", 1 if context_channels is None else context_channels)
         check_choice(self, "normalization", normalization, NORMALIZATIONS)
         check_choice(self, "frozen_batch_norm", frozen_batch_norm, FROZEN)
         check_bottleneck(self, channels)
+        size, matrix_size = (tuple(x) if isinstance(x, list) else x for x in (size, matrix_size))
         _check_matrix_size(self, matrix_size, transform, size)
-        _check_dropout(self, dropout)
+        check_rate(self, "dropout", dropout)
         self.transform = transform
         self.spatial_groups = spatial_groups
         self.temporal_groups = temporal_groups
@@ -133,6 +143,7 @@ class BilinearAttentionTransform(keras.layers.Layer):
         self.matrix_size = matrix_size
         self.normalization = normalization
         self.channels = channels
+        self.context_channels = context_channels
         self.dropout = dropout
         self.frozen_batch_norm = frozen_batch_norm
         self.kernel_initializer = keras.initializers.get(
@@ -154,11 +165,11 @@ class BilinearAttentionTransform(keras.layers.Layer):
 
         self.reduce, self.reduce_norm = self._convolution("reduce", width, input_shape)
         self.context = self.p = self.q = self.t = None
-        context_width = self.spatial_groups or frame_groups
-        if context_width:
+        context_width = self.context_channels or self.spatial_groups or frame_groups
+        if self.spatial_groups or frame_groups:
             self.context, self.context_norm = self._convolution("context", context_width, inner_shape)
         if self.spatial_groups:
-            rows, columns = self.map_size or (self.size, self.size)
+            rows, columns = self.map_size or pair(self.size)
             self.p = self._matrix_maker("p", rows, self.spatial_groups, context_width)
             self.q = self._matrix_maker("q", columns, self.spatial_groups, context_width)
         if frame_groups:
@@ -176,14 +187,14 @@ class BilinearAttentionTransform(keras.layers.Layer):
             expected = "a known height and width" if None in self.map_size else f"a map of {self.map_size}"
             raise ValueError(
                 f"{self.name}: Expected {expected}, whose rows and columns full resolution has weights for. "
-                f"Received shape {tuple(input_shape)}. Try: transform='block_based'."
+                f"Received shape {tuple(input_shape)}. Try: transform='block_based', with a `size` of that "
+                "height and width for the same matrices."
             )
-        factor = 1
+        rows = columns = 1
         if self.map_size is None and (self.spatial_groups or self.transform == "downsampling"):
-            unknown = self.matrix_size == "fitted" and height is None
-            factor = 1 if unknown else matrix_side(self.size, self.matrix_size, height)
-        factors = (self.temporal_size if self.temporal_groups else 1, factor, factor)
-        remedy = f"sides such as {2 * factor}, another `size` or matrix_size='fitted'; for frames "
+            rows, columns = matrix_sides(self.size, self.matrix_size, (height, width))
+        factors = (self.temporal_size if self.temporal_groups else 1, rows, columns)
+        remedy = f"sides such as {2 * rows}, another `size` or matrix_size='fitted'; for frames "
         check_multiples(self, factors, input_shape, remedy + "another `temporal_size` or temporal_groups=0.")
 
     def _convolution(self, name, width, input_shape, norm_name=None):
@@ -214,12 +225,12 @@ class BilinearAttentionTransform(keras.layers.Layer):
         p, q, t = self.matrices(u, training)
         height, width = ops.shape(u)[2:4]
         if self.transform == "downsampling":
-            u = shrink(u, matrix_side(self.size, self.matrix_size, height))  # [B, T, m, m, d]
+            u = shrink(u, *matrix_sides(self.size, self.matrix_size, (height, width)))  # [B, T, m, m', d]
         y = apply_matrices(u, p, q, t)
         y = ops.relu(self.mix_norm(self.mix(y), training=training))
         y = self.out(y)  # [B, T, ..., C]
         if self.transform == "downsampling":
-            # The convolution comes first: it commutes with interpolation and is cheaper on m x m.
+            # The convolution comes first: it commutes with interpolation and is cheaper on m x m'.
             y = enlarge(y, height, width)
         y = self.drop(ops.relu(self.norm(y, training=training)), training=training)
         return x + (y if len(x.shape) == 5 else y[:, 0])
@@ -230,14 +241,13 @@ class BilinearAttentionTransform(keras.layers.Layer):
         return ops.relu(self.reduce_norm(self.reduce(clip), training=training))
 
     def matrices(self, u, training=None):
-        """Returns P and Q [B, T, k, m, m] and T [B, k_t, r, r] of a `narrow` map; None without groups."""
+        """Returns P [B, T, k, m, m], Q and T [B, k_t, r, r] of a `narrow` map; None without groups."""
         if self.context is None:
             return None, None, None
         p = q = t = None
-        context = ops.relu(self.context_norm(self.context(u), training=training))  # [B, T, H, W, k]
+        context = ops.relu(self.context_norm(self.context(u), training=training))  # [B, T, H, W, C']
         if self.p is not None:
-            side = matrix_side(self.size, self.matrix_size, ops.shape(u)[2])
-            rows, columns = self.map_size or (side, side)
+            rows, columns = self.map_size or matrix_sides(self.size, self.matrix_size, ops.shape(u)[2:4])
             p = self._spatial_logits(self.p, ops.max(context, axis=3), rows)
             q = self._spatial_logits(self.q, ops.max(context, axis=2), columns)
             p, q = normalise(p, -1, self.normalization), normalise(q, -2, self.normalization)
@@ -273,6 +283,7 @@ class BilinearAttentionTransform(keras.layers.Layer):
             "matrix_size": self.matrix_size,
             "normalization": self.normalization,
             "channels": self.channels,
+            "context_channels": self.context_channels,
             "dropout": self.dropout,
             "frozen_batch_norm": self.frozen_batch_norm,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
@@ -286,12 +297,4 @@ def _check_matrix_size(layer, matrix_size, transform, size):
             f"Received {matrix_size!r}. Try: matrix_size=None."
         )
     if matrix_size not in (None, "fitted"):
-        check_count(layer, "matrix_size", matrix_size, least=size)
-
-
-def _check_dropout(layer, dropout):
-    if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-        raise ValueError(
-            f"{layer.name}: Expected `dropout` to be a rate of at least 0 and below 1. "
-            f"Received {dropout!r}. Try: dropout=0.2."
-        )
+        check_sides(layer, "matrix_size", matrix_size, least=pair(size))

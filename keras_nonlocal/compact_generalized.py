@@ -47,6 +47,8 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         order: P, the last power of the two series; the dot product has no use for it.
         gamma: width of "gaussian_rbf", above 0; the others have no use for it.
         channels: width d of theta, phi and g; None means C // 2.
+        normalize: True gives theta and phi of each group, all its channels and positions together, length
+            1 before f, as the series of "gaussian_rbf" assumes.
         scaled: True divides the sums over j by the square root of their count of terms.
         grouped_out: True makes W_z a convolution in G groups; False lets it mix all channels.
         norm: "batch" or "group" after W_z, its gamma starting at 0; None for no norm and a W_z
@@ -69,9 +71,9 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         The paper has a BN in each group. BN treats each channel by itself, so that is one BN over C,
         the default. The authors' code has a group norm: norm="group" alone makes their dot product
         block, and pairwise="gaussian_rbf" with it their other one; the embedded Gaussian is in the
-        paper only. The series of the RBF assumes theta and phi of length 1, which neither the code
-        nor this layer enforces. In the code the scale is an option, off by default; its author
-        found no scale to be better.
+        paper only. The RBF's series holds "if" theta and phi have length 1, says the paper; its code
+        does not give them that, nor does this layer without normalize=True. In the code the scale is
+        an option, off by default; its author found no scale to be better.
 
     Raises:
         ValueError: an unknown `pairwise` or `norm`; `groups`, `order` or `channels` below 1;
@@ -100,6 +102,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         use_bias=False,
         kernel_initializer=None,
         frozen_batch_norm=None,
+        normalize=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -115,6 +118,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         self.order = order
         self.gamma = gamma
         self.channels = channels
+        self.normalize = normalize
         self.scaled = scaled
         self.grouped_out = grouped_out
         self.norm_kind = norm
@@ -161,6 +165,8 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
     def call(self, x, training=None):
         """Adds to each entry what its group gathers from all channels and positions."""
         theta, phi, g = (at_least_float32(child(x)) for child in (self.theta, self.phi, self.g))
+        if self.normalize:
+            theta, phi = self._unit(theta), self._unit(phi)
         scale = self._scale(theta) if self.scaled else 1.0
         if self.pairwise == "dot_product":
             y = theta * (scale * self._totals(phi * g))  # [B, ..., d]
@@ -170,6 +176,10 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         if self.norm is not None:
             y = self.norm(y, training=training)
         return x + ops.cast(y, x.dtype)
+
+    def _unit(self, values):
+        """Returns values whose groups have length 1, or 0 if they are 0."""
+        return values * ops.rsqrt(ops.maximum(self._totals(ops.square(values)), 1e-24))
 
     def _scale(self, theta):
         """Returns 1 / sqrt(the count of terms of a sum)."""
@@ -209,6 +219,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
             "order": self.order,
             "gamma": self.gamma,
             "channels": self.channels,
+            "normalize": self.normalize,
             "scaled": self.scaled,
             "grouped_out": self.grouped_out,
             "norm": self.norm_kind,

@@ -30,6 +30,8 @@ class ConvBlockAttention(keras.layers.Layer):
         ratio: W_0 maps C channels to C // ratio, at least one; int, at least 1.
         kernel_size: of f, (kt, kh, kw) in frames and pixels, or one int for all; odd. Images use
             the last two entries, sequences the last one.
+        use_bias: False leaves the biases of W_0 and W_1 out, as the paper does.
+        batch_norm: False leaves BN out, as the paper does.
         kernel_initializer: of W_0, W_1 and f; the biases of W_0 and W_1 start at 0.
         frozen_batch_norm: True keeps BN to its running statistics, and does not train it. None leaves that
             to `VideoResNet`.
@@ -43,8 +45,10 @@ class ConvBlockAttention(keras.layers.Layer):
 
     Differs:
         The paper writes no BN, no biases in the MLP, and [mean, max]. The equations above are those
-        of the authors' code and released weights, and so are the defaults. Huang and Bors (arXiv
-        2007.09033) compare with this layer on video, with a kernel of 7x7x7. The layer does not
+        of the authors' code and released weights, and so are the defaults; use_bias=False,
+        batch_norm=False makes the paper's. Huang and Bors (arXiv
+        2007.09033) compare with this layer on video, with a kernel of 7x7x7, and do not say in which of
+        these forms; the parameters that they print are those of none. The layer does not
         start as an identity: both gates begin near 1/2.
 
     Raises:
@@ -61,12 +65,21 @@ class ConvBlockAttention(keras.layers.Layer):
     """
 
     def __init__(
-        self, ratio=16, kernel_size=7, kernel_initializer="he_normal", frozen_batch_norm=None, **kwargs
+        self,
+        ratio=16,
+        kernel_size=7,
+        kernel_initializer="he_normal",
+        frozen_batch_norm=None,
+        use_bias=True,
+        batch_norm=True,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         check_count(self, "ratio", ratio)
         check_choice(self, "frozen_batch_norm", frozen_batch_norm, FROZEN)
         self.ratio = ratio
+        self.use_bias = use_bias
+        self.batch_norm = batch_norm
         self.frozen_batch_norm = frozen_batch_norm
         self.kernel_size = check_kernel(kernel_size, self.name)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -77,8 +90,8 @@ class ConvBlockAttention(keras.layers.Layer):
         width = max(channels // self.ratio, 1)
         ones = [1] * (len(input_shape) - 2)
 
-        self.reduce = projection(self, width, "reduce")
-        self.expand = projection(self, channels, "expand")
+        self.reduce = projection(self, width, "reduce", self.use_bias)
+        self.expand = projection(self, channels, "expand", self.use_bias)
         # On two channels, unlike a depthwise one, Conv3D is as fast as a sum of 2-D convolutions.
         self.conv = CONVOLUTIONS[len(input_shape)](
             1,
@@ -90,18 +103,19 @@ class ConvBlockAttention(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="conv",
         )
-        self.norm = batch_norm(self, momentum=0.99)
+        self.norm = batch_norm(self, momentum=0.99) if self.batch_norm else None
         self.reduce.build((None, *ones, channels))
         self.expand.build((None, *ones, width))
         self.conv.build((*input_shape[:-1], 2))
-        self.norm.build((*input_shape[:-1], 1))
+        if self.batch_norm:
+            self.norm.build((*input_shape[:-1], 1))
 
     def call(self, x, training=None):
         """Multiplies by the gate of the channels, then by that of the positions."""
         x = x * ops.sigmoid(self._channel_logits(x))
         channels = ops.max(x, axis=-1, keepdims=True), self._mean(x, (-1,))
         logits = self.conv(ops.concatenate(channels, axis=-1))  # [B, ..., 1]
-        return x * ops.sigmoid(self.norm(logits, training=training))
+        return x * ops.sigmoid(self.norm(logits, training=training) if self.batch_norm else logits)
 
     def _channel_logits(self, x):
         position_axes = tuple(range(1, len(x.shape) - 1))
@@ -122,6 +136,8 @@ class ConvBlockAttention(keras.layers.Layer):
         return {
             **super().get_config(),
             "ratio": self.ratio,
+            "use_bias": self.use_bias,
+            "batch_norm": self.batch_norm,
             "kernel_size": self.kernel_size,
             "frozen_batch_norm": self.frozen_batch_norm,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),

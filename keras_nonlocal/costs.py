@@ -8,7 +8,7 @@ from typing import NamedTuple
 from keras import layers
 
 from keras_nonlocal.affinity import ROWS_PER_PART
-from keras_nonlocal.bilinear import matrix_side
+from keras_nonlocal.bilinear import matrix_sides
 from keras_nonlocal.bilinear_transform import BilinearAttentionTransform
 from keras_nonlocal.compact_generalized import CompactGeneralizedNonLocal
 from keras_nonlocal.conv_block_attention import ConvBlockAttention
@@ -16,6 +16,7 @@ from keras_nonlocal.depthwise_conv3d import DepthwiseConv3D
 from keras_nonlocal.global_context import GlobalContext
 from keras_nonlocal.grouped_conv2d import GroupedConv2D, groups_together
 from keras_nonlocal.non_local import NonLocal
+from keras_nonlocal.plain_residual import PlainResidual
 from keras_nonlocal.positions import window_of
 from keras_nonlocal.region_non_local import RegionNonLocal
 from keras_nonlocal.squeeze_excite import SqueezeExcite
@@ -128,7 +129,7 @@ def _bilinear(layer: BilinearAttentionTransform, x, y):
     # Y = T (P X Q): H + W + T for each entry of X, but m + m' + r on the view in blocks.
     batch, frames, height, width, channels = x if len(x) == 5 else (x[0], 1, *x[1:])
     positions, units, small = _positions(x), layer.reduce.units, layer.transform == "downsampling"
-    rows, columns = layer.map_size or (matrix_side(layer.size, layer.matrix_size, height),) * 2
+    rows, columns = layer.map_size or matrix_sides(layer.size, layer.matrix_size, (height, width))
     inner = batch * frames * rows * columns if small else positions
     cost = _convolve(layer.reduce, positions) + _convolve(layer.mix, inner) + _convolve(layer.out, positions)
     if layer.context is not None:
@@ -170,6 +171,11 @@ def _conv_block_attention(layer: ConvBlockAttention, x, y):
     # W_0 and W_1 see the mean and the maximum of the map.
     cost = _convolve(layer.reduce, 2 * x[0]) + _convolve(layer.expand, 2 * x[0])
     return cost + _convolve(layer.conv, _positions(x))
+
+
+@cost_of.register
+def _plain_residual(layer: PlainResidual, x, y):
+    return _convolve(layer.inner, _positions(x)) + _convolve(layer.out, _positions(x))
 
 
 def _attend(parts, queries, keys, width, value_width, pairwise):

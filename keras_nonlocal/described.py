@@ -22,6 +22,7 @@ from keras_nonlocal.conv_block_attention import ConvBlockAttention
 from keras_nonlocal.global_context import GlobalContext
 from keras_nonlocal.moves import lasting
 from keras_nonlocal.non_local import NonLocal
+from keras_nonlocal.plain_residual import PlainResidual
 from keras_nonlocal.region_non_local import RegionNonLocal
 from keras_nonlocal.resnet import ImageResNet, VideoResNet
 from keras_nonlocal.squeeze_excite import SqueezeExcite
@@ -37,6 +38,7 @@ BLOCKS = {
         AttentionChain,
         GlobalContext,
         ConvBlockAttention,
+        PlainResidual,
     )
 }
 # The arguments of the builder that a description has, with the types of their values.
@@ -123,9 +125,12 @@ def _found(model, layers):
         shifts = "res2_0_shift" in layers
         inflated = next((n for n in (1, 2) if _kernel_frames(layers[f"res2_0_conv{n}"]) > 1), None)
         kernel = {None: None, 1: 1 if bottleneck else 3, 2: 3}[inflated]
-        found = _kernel_frames(layers["stem_conv"]), kernel, shifts
+        second = inflated is not None and _kernel_frames(layers[f"res2_1_conv{inflated}"]) > 1
+        found = _kernel_frames(layers["stem_conv"]), kernel, shifts, second
         arguments["temporal"] = next(
-            n for n, k in TEMPORAL_KINDS.items() if (k.stem_kernel_frames, k.inflated, k.shifts) == found
+            n
+            for n, k in TEMPORAL_KINDS.items()
+            if (k.stem_kernel_frames, k.inflated, k.shifts, k.inflates("res2", 1)) == found
         )
         if shifts:
             arguments["shift_divisor"] = layers["res2_0_shift"].divisor
@@ -166,10 +171,11 @@ def _topology(layers, bottleneck):
     strided = _inner(layers["res3_0_conv1"]).strides[-1] > 1 and bottleneck
     return Topology(
         stem_stride_frames=stride,
-        pool1_frames=pool.pool_size[0] if hasattr(pool, "pool_size") else 1,
-        pool1_padded="stem_pool_pad" in layers,
-        pool2_frames=layers["res2_pool"].pool_size[0] if "res2_pool" in layers else 1,
+        pool1_frames=pool.strides[0] if hasattr(pool, "strides") else 1,
+        pool1_padded="stem_pool_pad" in layers and layers["stem_pool_pad"].padding[-1][0] > 0,
+        pool2_frames=layers["res2_pool"].strides[0] if "res2_pool" in layers else 1,
         strided_conv=1 if strided else 2,
+        pools_overlap="res2_pool_pad" in layers,
     )
 
 

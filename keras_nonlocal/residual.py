@@ -23,13 +23,24 @@ def stem(x, kernel_frames, topology, frozen):
     x = conv(x, Convolution(64, 7, 2, kernel_frames), "stem_conv", stride_frames)
     x = norm(x, "stem_norm", frozen)
     x = layers.ReLU(name="stem_relu")(x)
-    if topology.pool1_padded:
-        # Zeros stand for torch's minus infinity: nothing is negative after the ReLU.
-        x = _pad(x, 0, 1, name="stem_pool_pad")
-    if topology.pool1_frames > 1:
-        frames = topology.pool1_frames
-        return layers.MaxPooling3D((frames, 3, 3), strides=(frames, 2, 2), name="stem_pool")(x)
+    pixels, frames = int(topology.pool1_padded), topology.pool1_frames
+    if frames > 1:
+        return join_frames(x, (frames, 2, 2), (3, 3), pixels, topology, "stem_pool")
+    x = _pad(x, 0, pixels, name="stem_pool_pad") if pixels else x
     return FrameWise(layers.MaxPooling2D(3, strides=2, name="max"), name="stem_pool")(x)
+
+
+def join_frames(x, strides, window, pixels, topology, name):
+    """Applies a max-pooling with a stride in time: `window` is its (h, w), and `pixels` are added around it.
+
+    Its window in time is as long as the stride or, where a topology has them overlap, one frame longer, with
+    one frame added at both ends.
+    """
+    overlap = int(topology.pools_overlap)
+    if overlap or pixels:
+        # Zeros stand for torch's minus infinity: nothing is negative after the ReLU.
+        x = _pad(x, overlap, pixels, name=f"{name}_pad")
+    return layers.MaxPooling3D((strides[0] + overlap, *window), strides=strides, name=name)(x)
 
 
 def residual_block(x, convolutions, shift_divisor, squeeze_excite_ratio, frozen, name):

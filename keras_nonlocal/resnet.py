@@ -7,10 +7,9 @@ time), "res3_0_norm1/gamma", "res3_0_block/g/kernel", "fc/kernel".
 """
 
 import keras
-from keras import layers
 
 from keras_nonlocal.architecture import DEPTHS, IMAGES, STAGE_NAMES, residual_branch
-from keras_nonlocal.residual import head, pool, residual_block, stem, with_norms
+from keras_nonlocal.residual import head, join_frames, pool, residual_block, stem, with_norms
 from keras_nonlocal.resnet_arguments import (
     block_makers,
     check_branches,
@@ -57,8 +56,9 @@ def VideoResNet(
         temporal: "tsm" shifts the input of each residual branch in time (Lin et al., ICCV 2019);
             "c2d" has no kernel that spans time; "i3d_3x1x1" and "i3d_3x3x3" have a first kernel of 5
             frames and kernels of 3 frames at the first 1x1 or the 3x3 of residual branches: of all in
-            res2, and of every second one in res3 to res5 (Wang et al., CVPR 2018). A `TemporalKind` of
-            your own may take the place of a name.
+            res2, and of every second one in res3 to res5, as in FAIR's code; "i3d_3x1x1_alternate" and
+            "i3d_3x3x3_alternate" of every second one in res2 too, as in the text (Wang et al., CVPR
+            2018). A `TemporalKind` of your own may take the place of a name.
         blocks: Where blocks go, stage -> 0-based residual blocks after which one is added,
             {"res3": (0, 2), "res4": (4,)}; with blocks of several kinds {"res3": {0: make_a, 2:
             make_b}}; or the name of a placement such as "nl5", a key of `architecture.PLACEMENTS`.
@@ -72,9 +72,9 @@ def VideoResNet(
             pooling in time, pool1 padded; "tsm" has it), "fair_8" (pool1 unpadded, pairs of frames
             joined after res2, as in FAIR's code for 8 frames; the other kinds have it), "fair_32" (also
             every second frame at the stem and pairs at pool1, as in FAIR's code for 32 frames),
-            "slowfast" (fair_8 with pool1 padded),
-            "keras" and "paper_32" (torchvision and fair_32 with the stride on the first 1x1 of a
-            stage in the place of its 3x3, as keras.applications and the NL paper's counts have it).
+            "slowfast" (fair_8 with pool1 padded), "keras" and "fair_32_1x1" (torchvision and fair_32
+            with the stride on the first 1x1 of a stage in the place of its 3x3), or "nl_table_1" (the
+            NL paper's table 1: fair_32_1x1 with padded poolings that see 3 frames each).
         groups, group_width: The groups of the 3x3 convolutions and their channels per group in res2:
             32 and 4 give ResNeXt 32x4d (Xie et al., CVPR 2017).
         squeeze_excite_ratio: None, or the reduction of a SqueezeExcite at the end of each residual
@@ -103,7 +103,8 @@ def VideoResNet(
         multiply-adds; `keras_nonlocal.counting` counts any other.
 
     Differs:
-        The 3x3 has the stride; the NL paper counts with strides on the first 1x1 (topology="paper_32").
+        The 3x3 has the stride; the NL paper's count of C2D has strides on the first 1x1, and pool1 unpadded
+        (topology="fair_32_1x1"), which its table 1 has not ("nl_table_1").
         TSM's code averages the frames' logits; the features are averaged here, which gives the
         same logits. Its shift of every second block holds for depths 101 and 152.
 
@@ -138,7 +139,7 @@ def VideoResNet(
             if index in makers.get(stage, ()):
                 x = with_norms(makers[stage][index](name=f"{place}_block"), frozen_batch_norm)(x)
         if stage == "res2" and topology.pool2_frames > 1:
-            x = layers.MaxPooling3D((topology.pool2_frames, 1, 1), name="res2_pool")(x)
+            x = join_frames(x, (topology.pool2_frames, 1, 1), (1, 1), 0, topology, "res2_pool")
     if include_top:
         initializer = classifier_initializer or temporal.classifier_deviation
         x = head(x, num_classes, dropout, classifier_activation, initializer)

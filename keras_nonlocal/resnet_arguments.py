@@ -71,7 +71,7 @@ def checked_topology(builder, topology, input_shape, images):
             f"{builder}: Expected a topology without strides in time. Received {topology}. "
             "Try: topology='torchvision'."
         )
-    least = joined[0] * (joined[1] * joined[2] - 1) + 1
+    least = 1 if topology.pools_overlap else joined[0] * (joined[1] * joined[2] - 1) + 1
     if not images and (input_shape[0] or least) < least:
         raise ValueError(
             f"{builder}: Expected at least {least} frames for {topology}. "

@@ -19,6 +19,7 @@ from keras_nonlocal import (
     DepthwiseConv3D,
     GlobalContext,
     NonLocal,
+    PlainResidual,
     RegionNonLocal,
     SqueezeExcite,
     TemporalShift,
@@ -85,17 +86,20 @@ LARGEST = PLAIN | {"kernel_size": (3, 5, 3), "pairwise": "dot_product", "region"
 SQUEEZE = {"ratio": 2, "kernel_initializer": "glorot_uniform"}
 CONTEXT = {"ratio": 2, "kernel_initializer": "glorot_uniform"}
 CONV_BLOCK = {"ratio": 2, "kernel_size": (3, 1, 3), "kernel_initializer": "glorot_uniform"}
+PAPER_CONV_BLOCK = CONV_BLOCK | {"use_bias": False, "batch_norm": False}
 MULTIPLY, BATCH = SQUEEZE | {"mode": "multiply"}, CONTEXT | {"norm": "batch"}
 
 COMPACT = {"groups": 2, "channels": 6, "kernel_initializer": "glorot_uniform"}
 DOT = COMPACT | {"use_bias": True, "scaled": True}
 RBF = COMPACT | {"pairwise": "gaussian_rbf", "order": 2, "gamma": 0.2, "norm": "group"}
+UNIT_SERIES = COMPACT | {"pairwise": "gaussian_rbf", "gamma": 0.4, "normalize": True}
 SERIES = COMPACT | {"pairwise": "embedded_gaussian", "order": 2, "grouped_out": False, "norm": "group"}
 
 BILINEAR = {"spatial_groups": 2, "channels": 6, "dropout": 0.5, "kernel_initializer": "glorot_uniform"}
 PLACED = BILINEAR | {"size": 1, "matrix_size": 2}
 SOFTMAX = BILINEAR | {"size": 2, "temporal_groups": 3, "temporal_size": 2, "normalization": "softmax"}
 FITTED, SMALL = SOFTMAX | {"matrix_size": "fitted"}, SOFTMAX | {"transform": "downsampling"}
+OBLONG = SOFTMAX | {"size": (2, 1), "context_channels": 5, "matrix_size": (2, 2)}
 FRAMES = SOFTMAX | {"spatial_groups": 0}
 
 ROWS = {
@@ -134,6 +138,12 @@ ROWS = {
     "conv_block_sequence": Row(
         ConvBlockAttention, CONV_BLOCK, (2, 6, 4), oracles_channels.conv_block_attention
     ),
+    "conv_block_paper": Row(
+        ConvBlockAttention, PAPER_CONV_BLOCK, (2, 3, 4, 3, 4), oracles_channels.conv_block_attention
+    ),
+    "plain_video": Row(PlainResidual, PLAIN, (2, 3, 4, 3, 4), oracles.plain_residual, True),
+    "plain_image": Row(PlainResidual, PLAIN, (2, 4, 5, 4), oracles.plain_residual, True),
+    "plain_sequence": Row(PlainResidual, PLAIN, (2, 6, 4), oracles.plain_residual, True),
     "chain_video": Row(attention_chain, {}, (2, 3, 4, 3, 8), oracles_channels.attention_chain, True),
     "chain_image": Row(gated_chain, {}, (2, 4, 5, 4), oracles_channels.gated_chain, True),
     "chain_sequence": Row(attention_chain, {}, (2, 6, 8), oracles_channels.attention_chain, True),
@@ -153,6 +163,9 @@ ROWS = {
         oracles_compact.compact_generalized,
         True,
     ),
+    "compact_unit": Row(
+        CompactGeneralizedNonLocal, UNIT_SERIES, (2, 2, 4, 3, 4), oracles_compact.compact_generalized, True
+    ),
     "bilinear_video": Row(
         BilinearAttentionTransform,
         FITTED,
@@ -166,6 +179,13 @@ ROWS = {
         (2, 4, 6, 4),
         oracles_bilinear.bilinear_attention,
         smallest=(2, 2),
+    ),
+    "bilinear_oblong": Row(
+        BilinearAttentionTransform,
+        OBLONG,
+        (2, 2, 4, 2, 4),
+        oracles_bilinear.bilinear_attention,
+        smallest=(2, 2, 2),
     ),
     "bilinear_frames": Row(
         BilinearAttentionTransform,

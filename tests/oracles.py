@@ -28,14 +28,14 @@ def path_inside(variable):
 
 
 def project(x, w, name):
-    """A 1x1x1 convolution with bias."""
-    return np.einsum("...c,cd->...d", x, w[f"{name}/kernel"]) + w[f"{name}/bias"]
+    """A 1x1x1 convolution, with bias where the block has one."""
+    return np.einsum("...c,cd->...d", x, w[f"{name}/kernel"]) + w.get(f"{name}/bias", 0.0)
 
 
-def batch_norm(y, w, epsilon=1e-5):
+def batch_norm(y, w, epsilon=1e-5, name="norm"):
     """Batch normalisation with running statistics."""
-    centred = y - w["norm/moving_mean"]
-    return centred / np.sqrt(w["norm/moving_variance"] + epsilon) * w["norm/gamma"] + w["norm/beta"]
+    centred = y - w[f"{name}/moving_mean"]
+    return centred / np.sqrt(w[f"{name}/moving_variance"] + epsilon) * w[f"{name}/gamma"] + w[f"{name}/beta"]
 
 
 def softmax(logits):
@@ -182,6 +182,11 @@ def region_non_local(
     if pairwise != "gaussian":
         weigh = mean_of((lambda s: np.maximum(s, 0)) if relu or pairwise == "cosine" else lambda s: s)
     return x + close(attend(p, keys, values, weigh), w)
+
+
+def plain_residual(x, w, **_):
+    y = np.maximum(batch_norm(project(x, w, "inner"), w, name="inner_norm"), 0)
+    return x + batch_norm(project(y, w, "out"), w)
 
 
 def frame_wise_conv(x, w, **_):

@@ -26,12 +26,13 @@ def _clip(
 ):
     u = convolve(x, w, "reduce", "reduce_norm")  # [T, H, W, d]
     frames, height, width, channels = u.shape
-    side = height // (height // size) if matrix_size == "fitted" else matrix_size or size
-    rows, columns = (height, width) if transform == "full_resolution" else (side, side)
+    rows, columns = matrix_sides(size, matrix_size, height, width)
+    if transform == "full_resolution":
+        rows, columns = height, width
     temporal_groups = temporal_groups if is_video else 0
     p, q, t = matrices(u, w, rows, columns, spatial_groups, temporal_groups, temporal_size, normalization)
 
-    y = np.stack([shrink(frame, side) for frame in u]) if transform == "downsampling" else u
+    y = np.stack([shrink(frame, rows, columns) for frame in u]) if transform == "downsampling" else u
     y = np.stack([two_sided(y[f], p[f], q[f]) for f in range(frames)]) if spatial_groups else y
     if temporal_groups:
         mixed = np.zeros_like(y)
@@ -45,6 +46,16 @@ def _clip(
         # Enlarged before the last convolution: the layer does so after it, which is the same.
         y = np.stack([enlarge(frame, height, width) for frame in y])
     return x + convolve(y, w, "out", "norm")
+
+
+def matrix_sides(size, matrix_size, height, width):
+    """The sides of P and Q."""
+    if matrix_size == "fitted" and isinstance(size, int):
+        return (height // (height // size),) * 2
+    if matrix_size == "fitted":
+        return height // (height // size[0]), width // (width // size[1])
+    sides = matrix_size or size
+    return (sides, sides) if isinstance(sides, int) else sides
 
 
 def convolve(x, w, name, norm, epsilon=1e-5):
@@ -106,10 +117,10 @@ def two_sided(frame, p, q):
     return y
 
 
-def shrink(frame, side):
-    """Mean of each of side x side blocks of a frame [H, W, d]."""
-    rows = np.split(frame, side, axis=0)
-    return np.stack([np.stack([b.mean(axis=(0, 1)) for b in np.split(row, side, axis=1)]) for row in rows])
+def shrink(frame, rows, columns):
+    """Mean of each of rows x columns blocks of a frame [H, W, d]."""
+    parts = np.split(frame, rows, axis=0)
+    return np.stack([np.stack([b.mean(axis=(0, 1)) for b in np.split(p, columns, axis=1)]) for p in parts])
 
 
 def enlarge(frame, height, width):

@@ -56,7 +56,7 @@ def conv_block_attention(x, w, **_):
         y[b] = clip * sigmoid(sum(gate_of(v, w, lambda hidden: hidden) for v in (mean, largest)))
     maps = np.stack([y.max(axis=-1), y.mean(axis=-1)], axis=-1)
     logits = correlate(maps, w["conv/kernel"])
-    return y * sigmoid(oracles.batch_norm(logits, w))
+    return y * sigmoid(oracles.batch_norm(logits, w) if "norm/gamma" in w else logits)
 
 
 def correlate(x, kernel):

@@ -51,9 +51,31 @@ def gather(theta, phi, g, groups, scaled, function):
     return result
 
 
-def branch(x, w, groups=8, pairwise="dot_product", order=3, gamma=1e-4, scaled=False, grouped_out=True, **_):
+def unit(values, groups):
+    """Each clip's groups with length 1."""
+    result, width = np.empty_like(values), values.shape[-1] // groups
+    for b in range(len(values)):
+        for start in range(0, values.shape[-1], width):
+            part = values[b, ..., start : start + width]
+            result[b, ..., start : start + width] = part / np.linalg.norm(part.ravel())
+    return result
+
+
+def branch(
+    x,
+    w,
+    groups=8,
+    pairwise="dot_product",
+    order=3,
+    gamma=1e-4,
+    scaled=False,
+    grouped_out=True,
+    normalize=False,
+    **_,
+):
     """W_z y, before the norm."""
     theta, phi, g = (project(x, w, name) for name in ("theta", "phi", "g"))
+    theta, phi = (unit(a, groups) for a in (theta, phi)) if normalize else (theta, phi)
     y = gather(theta, phi, g, groups, scaled, lambda a, b: pairwise_value(pairwise, a, b, order, gamma))
     return project(y, w, "out", groups if grouped_out else 1)
 

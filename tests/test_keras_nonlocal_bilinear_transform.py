@@ -84,6 +84,29 @@ def test_parameters_of_one_block(channels, parameters):
     assert sum(math.prod(w.shape) for w in layer.trainable_weights) == parameters
 
 
+def test_block_based_with_the_size_of_the_map_is_full_resolution():
+    """So a network for any sides, whose blocks see no sides when they are built, has it too."""
+    shape = (2, 4, 4, 6, 8)
+    x = np.random.default_rng(0).standard_normal(shape).astype("float32")
+    full, _ = oracles.randomise(BilinearAttentionTransform("full_resolution", dropout=0), shape)
+    inputs = keras.Input((4, None, None, 8))
+    model = keras.Model(inputs, BilinearAttentionTransform(size=(4, 6), dropout=0)(inputs))
+    model.set_weights(full.get_weights())
+    np.testing.assert_allclose(model(x), full(x), atol=1e-6)
+
+
+def test_parameters_by_context_channels_and_sides():
+    for k, context, (rows, columns) in ((4, None, (7, 7)), (4, 2, (7, 7)), (2, 16, (4, 14))):
+        size = {"size": (rows, columns), "context_channels": context, "spatial_groups": k}
+        layer = BilinearAttentionTransform(temporal_groups=0, **size)
+        layer.build((None, 28, 28, 512))
+        width = context or k
+        makers = sum(width * k * s**3 + k * s**2 for s in (rows, columns))  # Table 1: 2 C' k s^3
+        makers += 256 * width + 3 * width  # 1/2 C C', with bias and BN
+        rest = 256 * 512 * 2 + 256 * 256 + 3 * (2 * 256 + 512)
+        assert sum(math.prod(w.shape) for w in layer.trainable_weights) == rest + makers
+
+
 def test_parameters_added_to_resnet_50():
     expected = {1: 30_175_111, 4: 30_234_220}
     for groups, total in expected.items():
@@ -109,6 +132,9 @@ def _added(**arguments):
         ((2, 3, 4, 6, 8), {"transform": "full_resolution", "temporal_size": 3}),
         ((1, 15, 10, 8), {"size": 3, "matrix_size": 5}),
         ((1, 8, 12, 8), {"size": 3, "matrix_size": "fitted", "normalization": "softmax"}),
+        ((1, 8, 10, 8), {"size": (3, 5), "matrix_size": "fitted", "context_channels": 3}),
+        ((1, 8, 15, 8), {"size": (2, 3), "matrix_size": (4, 5), "transform": "downsampling"}),
+        ((1, 4, 4, 2, 8), {"size": (4, 1), "spatial_groups": 0, "context_channels": 3}),
         ((2, 4, 4, 2, 8), {"size": 2, "spatial_groups": 0, "temporal_groups": 2}),
         ((2, 3, 5, 8), {"spatial_groups": 0}),
         ((2, 8, 2, 2, 24), {"spatial_groups": 6, "temporal_groups": 4, "size": 2}),
@@ -199,7 +225,11 @@ def test_float64_stays_float64():
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize(("average", "blocks"), [(block_means, 2), (shrink, 1)])
+def shrink_to_one(x, side):
+    return shrink(x, side, side)
+
+
+@pytest.mark.parametrize(("average", "blocks"), [(block_means, 2), (shrink_to_one, 1)])
 def test_averages_are_float32_under_mixed_precision(average, blocks):
     # The sum of 16 such values is beyond float16.
     y = average(ops.full((1, 2, 4, 4, 1), 60000.0, "float16"), blocks)
@@ -241,6 +271,10 @@ def test_start_is_he_normal_over_the_fan_out_and_no_identity():
         ({"spatial_groups": -1}, "`spatial_groups`.*at least 0.*Received -1"),
         ({"temporal_groups": 1.5}, "`temporal_groups`.*at least 0.*Received 1.5"),
         ({"size": 0}, "`size`.*at least 1.*Received 0"),
+        ({"size": (7, 0)}, "`size`.*at least 1.*Received 0"),
+        ({"size": (7, 7, 7)}, r"`size`.*at least 1.*Received \(7, 7, 7\)"),
+        ({"size": (3, 5), "matrix_size": (4, 4)}, "`matrix_size`.*at least 5.*Received 4"),
+        ({"context_channels": 0}, "`context_channels`.*at least 1.*Received 0"),
         ({"temporal_size": 0}, "`temporal_size`.*at least 1.*Received 0"),
         ({"matrix_size": 6}, "`matrix_size`.*at least 7.*Received 6"),
         ({"matrix_size": "tight"}, "`matrix_size`.*at least 7.*Received 'tight'"),
@@ -265,6 +299,8 @@ def test_wrong_arguments_name_what_came_and_the_remedy(arguments, words):
         ({"matrix_size": "fitted"}, (None, 16, 14, 16), r"multiples of \(8, 8\).*\(None, 16, 14, 16\)"),
         ({"matrix_size": "fitted"}, (None, 5, 7, 16), r"multiples of \(7, 7\).*\(None, 5, 7, 16\)"),
         ({"transform": "downsampling", "spatial_groups": 0}, (None, 6, 7, 16), r"multiples of \(7, 7\)"),
+        ({"size": (7, 4)}, (None, 14, 14, 16), r"multiples of \(7, 4\).*\(None, 14, 14, 16\)"),
+        ({"size": (3, 5), "matrix_size": "fitted"}, (None, 7, 10, 16), r"multiples of \(3, 5\)"),
         ({"transform": "full_resolution"}, (None, None, 8, 16), "known height.*None, None, 8.*block_based"),
         ({"spatial_groups": 3}, (None, 7, 7, 16), "`spatial_groups`.*divide the 8 channels.*=3"),
         ({"temporal_groups": 3}, (None, 4, 7, 7, 16), "`temporal_groups`.*divide the 8 channels.*=3"),

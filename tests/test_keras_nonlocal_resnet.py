@@ -108,7 +108,7 @@ def test_frames_of_a_c2d_are_independent_up_to_its_temporal_pools():
         pytest.param("slowfast", (32, 112, 112), (32, 56, 56), (16, 7, 7), marks=pytest.mark.long),
         ("fair_8", (32, 112, 112), (32, 55, 55), (16, 7, 7)),
         pytest.param("fair_32", (16, 112, 112), (8, 55, 55), (4, 7, 7), marks=pytest.mark.long),
-        pytest.param("paper_32", (16, 112, 112), (8, 55, 55), (4, 7, 7), marks=pytest.mark.long),
+        pytest.param("fair_32_1x1", (16, 112, 112), (8, 55, 55), (4, 7, 7), marks=pytest.mark.long),
     ],
 )
 def test_maps_of_the_topologies(name, stem, res2, res5):

@@ -127,7 +127,7 @@ NETWORKS = {
     "c2d fair_8": {"depth": 50, "temporal": "c2d"},
     "c2d fair_32": {"depth": 18, "temporal": "c2d", "topology": "fair_32"},
     "i3d_3x1x1 fair_8": {"depth": 50, "temporal": "i3d_3x1x1"},
-    "i3d_3x3x3 paper_32": {"depth": 18, "temporal": "i3d_3x3x3", "topology": "paper_32"},
+    "i3d_3x3x3 fair_32_1x1": {"depth": 18, "temporal": "i3d_3x3x3", "topology": "fair_32_1x1"},
     "resnext": {"depth": 50, "groups": 2, "group_width": 32, "squeeze_excite_ratio": 4},
 }
 
@@ -139,7 +139,7 @@ def narrow_stages(monkeypatch):
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("name", "mix"), [*((name, "kuu") for name in NETWORKS), ("tsm", "ukk"), ("i3d_3x3x3 paper_32", "uku")]
+    ("name", "mix"), [*((name, "kuu") for name in NETWORKS), ("tsm", "ukk"), ("i3d_3x3x3 fair_32_1x1", "uku")]
 )
 def test_every_topology_up_to_res3(name, mix, narrow_stages, tmp_path):
     shape = (8, 33, 40, 3)

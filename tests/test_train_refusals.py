@@ -14,6 +14,7 @@ from train.command_line import define_flags, read_config
 from train.config.fields import nearest, parse
 
 RUN = ["--data_dir=nowhere", "--workdir=run", "--train_annotations=t.jsonl", "--val_annotations=v.jsonl"]
+FITTED = "BilinearAttentionTransform(matrix_size='fitted')"
 ACCEPTED = "Expected a directory of videos at 'nowhere'"  # All flags are right when the data is looked for.
 
 
@@ -76,7 +77,9 @@ WRONG = [
     ("--block=rez3=NonLocal --block=NonLocal", "--block=res3=NonLocal"),
     ("--block=res5=NonLocal --block=NonLocal", "leaving out --block=res5=NonLocal"),
     ("--block=res4=NonLocal", "--block=RegionNonLocal"),
-    ("--block=BilinearAttentionTransform --crop=200", "--crop=192"),
+    (f"--block={FITTED} --crop=200", "--crop=192"),
+    ("--block=BilinearAttentionTransform --test_size=224 --crop=200", "--crop=224"),
+    ("--block=BilinearAttentionTransform", "--test_size=224"),
     ("--depth=18", "--blocks=res3_0,res3_1,res4_0,res4_1"),
     ("--blocks=res3_9,res4_0", "--blocks=res3_3,res4_0"),
     ("--blocks=res3_0,res3_0", "--blocks=res3_0"),
@@ -95,6 +98,8 @@ def test_what_a_refusal_says_to_try_is_taken(wrong, remedy):
     assert re.search(r"Expected .*Received .*Try: ", message, re.DOTALL), message
     assert remedy in message.rpartition("Try: ")[2]
     arguments = followed(arguments, wrong.split()[0], message)
+    if wrong == "--block=BAT":  # Its matrices of 7 do not fit the maps of test clips of 256 pixels.
+        arguments = followed(arguments, None, said(*arguments))
     if wrong == "--depth=19":  # The default blocks are those of depth 50, so there is another refusal.
         arguments = followed(arguments, None, said(*arguments))
     assert said(*arguments).startswith(ACCEPTED)

@@ -9,7 +9,7 @@ import re
 
 import keras
 
-from keras_nonlocal import BilinearAttentionTransform, ImageResNet, VideoResNet, described
+from keras_nonlocal import ImageResNet, VideoResNet
 from keras_nonlocal.architecture import (
     DEPTHS,
     PLACEMENTS,
@@ -19,17 +19,12 @@ from keras_nonlocal.architecture import (
     placement,
     stage_maps,
 )
+from keras_nonlocal.described import BLOCKS
 from keras_nonlocal.moves import lasting
 from keras_nonlocal.resnet_arguments import block_makers, check_branches, checked_topology
 from keras_nonlocal.weights import load_weights
 from train.config.fields import in_flags, nearest, quoted
 from train.origin import NetworkError, check_origin, check_start
-
-# As in the released video code: it takes the maps of 224 pixels in training and of 256 in tests.
-_BILINEAR = {"normalization": "softmax", "matrix_size": "fitted"}
-BLOCKS = described.BLOCKS | {
-    "BilinearAttentionTransform": functools.partial(BilinearAttentionTransform, **_BILINEAR)
-}
 
 _PLACE = re.compile(r"(res[2-5])_(0|[1-9]\d*)")
 _TARGET = re.compile(r"res[2-5](_(0|[1-9]\d*))?")

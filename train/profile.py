@@ -9,9 +9,34 @@ import sys
 from absl import app, flags
 
 from keras_nonlocal.counting import count, format_count
+from keras_nonlocal.described import without_memory
 from train import command_line
 from train.config.fields import parse_or_end, refuse_words
 from train.network import build_network
+
+
+def network_costs(config, num_classes, side=None):
+    """Returns the `keras_nonlocal.counting.Count` of a configuration's network, for one clip.
+
+    No weight gets memory, so it takes a second or less.
+
+    Args:
+        config: A `Config`; its weights are not read.
+        num_classes: The width of the classifier.
+        side: Pixels of the clip's sides; None for those of its crop.
+
+    Raises:
+        NetworkError: The fields describe no network.
+        ValueError: The side is too small for the network.
+
+    Example:
+        >>> from train.config import Config
+        >>> total = network_costs(Config(blocks=()), 400).total
+        >>> total.parameters, round(total.macs / 1e9, 2)
+        (24327632, 32.7)
+    """
+    side = side or config.crop
+    return count(_network(config, num_classes), (config.clip_frames, side, side, 3))
 
 
 def print_count(model, input_shape=None):
@@ -24,12 +49,17 @@ def main(argv):
     try:
         refuse_words(argv)
         run = command_line.config_from_flags(flags.FLAGS, needed=())
-        network = build_network(dataclasses.replace(run, weights=""), flags.FLAGS.num_classes)
+        network = _network(run, flags.FLAGS.num_classes)
     except ValueError as error:
         sys.exit(f"error: {error}")
     side = flags.FLAGS.side or run.crop
     print(f"{network.name}, one clip of {run.clip_frames}x{side}x{side}, {flags.FLAGS.num_classes} classes\n")
     print_count(network, (run.clip_frames, side, side, 3))
+
+
+def _network(config, num_classes):
+    with without_memory():
+        return build_network(dataclasses.replace(config, weights=""), num_classes)
 
 
 if __name__ == "__main__":
