@@ -30,7 +30,7 @@ def quadratic_model(seed):
 
 def test_decay_is_a_term_of_the_gradient_and_spares_biases_and_norms():
     model, generator = quadratic_model(0), np.random.default_rng(1)
-    optimizer = optim.SGD(0.1, momentum=0.9, l2=0.05)
+    optimizer = optim.SGD(0.1, momentum=0.9, decay=0.05)
     weights = {v.path: keras.ops.convert_to_numpy(v) for v in model.trainable_variables}
     velocities = {path: np.zeros_like(w) for path, w in weights.items()}
     for _ in range(4):
@@ -48,7 +48,7 @@ def test_decay_is_a_term_of_the_gradient_and_spares_biases_and_norms():
 def test_clipping_comes_before_the_decay():
     model = quadratic_model(2)
     kernel = keras.ops.convert_to_numpy(model.layers[0].kernel)
-    optimizer = optim.SGD(1.0, l2=0.5, global_clipnorm=1e-9)
+    optimizer = optim.SGD(1.0, decay=0.5, global_clipnorm=1e-9)
     optimizer.apply(
         [np.ones(v.shape, "float32") for v in model.trainable_variables], model.trainable_variables
     )
@@ -56,11 +56,11 @@ def test_clipping_comes_before_the_decay():
 
 
 def test_optimizer_round_trip():
-    optimizer = optim.SGD(0.1, momentum=0.9, l2=0.05, rates={"fc": 5.0}, global_clipnorm=20.0)
+    optimizer = optim.SGD(0.1, momentum=0.9, decay=0.05, rates={"fc": 5.0}, global_clipnorm=20.0)
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert isinstance(again, optim.SGD)
     assert again.get_config() == optimizer.get_config()
-    assert (optim.SGD(0.1).l2, optim.SGD(0.1).rates) == (0, {})
+    assert (optim.SGD(0.1).decay, optim.SGD(0.1).rates) == (0, {})
 
 
 def network_of_parts():
@@ -77,7 +77,7 @@ def test_a_part_has_its_own_rate_in_every_step():
     """The rate falls meanwhile: it acts on the velocity at once."""
     model, generator = network_of_parts(), np.random.default_rng(4)
     schedule = Schedule("cosine", 0.1, steps=8, warmup_steps=2)
-    optimizer = optim.SGD(schedule, momentum=0.9, l2=0.05, rates={"stem": 0.1, "blocks": 3.0, "fc": 10.0})
+    optimizer = optim.SGD(schedule, momentum=0.9, decay=0.05, rates={"stem": 0.1, "blocks": 3.0, "fc": 10.0})
     variables = model.trainable_variables
     weights = {v.path: np.asarray(v, "float64") for v in variables}
     velocities = {path: np.zeros_like(w) for path, w in weights.items()}
@@ -99,7 +99,7 @@ def test_frozen_parts_keep_weights_and_statistics():
     model = network_of_parts()
     optim.freeze(model, ("stem", "blocks"))
     assert {v.path.split("/")[0] for v in model.trainable_variables} == {"res3_0_conv1", "fc"}
-    model.compile(optim.SGD(0.1, l2=0.1), loss="mse", jit_compile=False)
+    model.compile(optim.SGD(0.1, decay=0.1), loss="mse", jit_compile=False)
     before = {v.path: v.numpy() for v in model.weights}
     clips = np.random.default_rng(5).normal(size=(8, 2, 2, 2, 3))
     model.fit(clips, np.ones((8, 2)), epochs=2, verbose=0)
@@ -153,7 +153,7 @@ def test_the_schedule_of_a_configuration():
     plain = schedule_of(Config(warmup_epochs=5.0, epochs=50), 3).get_config()
     assert plain | {"drops": ()} == {
         "kind": "cosine", "peak": 0.01, "steps": 150, "warmup_steps": 15, "warmup_start": 0.1, "drops": (),
-        "factor": 0.1,
+        "factor": 0.1, "held": 1, "first": 15, "joined": False,
     }  # fmt: skip
 
 
@@ -165,11 +165,11 @@ def test_a_warm_up_leaves_a_step_for_the_cosine(steps, warmup):
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_rates_and_decay_of_kinds(nesterov):
-    """The groups of RNL's release, but for F's kernel: biases, the classifier and norms of blocks."""
+    """Kinds of their own, and products of a part's and a kind's: biases, the classifier and norms of blocks."""
     model, generator = network_of_parts(), np.random.default_rng(6)
     schedule = Schedule("steps", 0.1, 9, warmup_steps=2, drops=(4,))
-    groups = {"decayed": ("kernels", "block_norms"), "rates": {"fc": 5.0, "biases": 2.0}}
-    optimizer = optim.SGD(schedule, momentum=0.9, nesterov=nesterov, l2=0.05, **groups)
+    groups = {"decayed": ("kernels", "block_gammas"), "rates": {"fc": 5.0, "biases": 2.0, "block_betas": 3.0}}
+    optimizer = optim.SGD(schedule, momentum=0.9, nesterov=nesterov, decay=0.05, **groups)
     variables = model.trainable_variables
     weights = {v.path: np.asarray(v, "float64") for v in variables}
     velocities = {path: np.zeros_like(w) for path, w in weights.items()}
@@ -179,7 +179,8 @@ def test_rates_and_decay_of_kinds(nesterov):
         for path, gradient in zip(weights, gradients, strict=True):
             name = path.rpartition("/")[2]
             rate = float(schedule(step)) * (5 if path.startswith("fc") else 1) * (2 if name == "bias" else 1)
-            is_decayed = name == "kernel" or (name in ("gamma", "beta") and "block" in path)
+            rate *= 3 if name == "beta" and "block" in path else 1
+            is_decayed = name == "kernel" or (name == "gamma" and "block" in path)
             gradient = gradient + 0.05 * weights[path] * is_decayed
             velocities[path] = 0.9 * velocities[path] + gradient
             moved = gradient + 0.9 * velocities[path] if nesterov else velocities[path]
@@ -192,10 +193,10 @@ def test_rates_and_decay_of_kinds(nesterov):
 @pytest.mark.parametrize("name", torch_sgd_cases.SETTINGS)
 def test_twelve_steps_are_those_of_pytorch(name):
     """What PyTorch 2.13 gives with the groups of released code: `python tests/torch_sgd_cases.py`."""
-    peak, l2, decayed, rates, nesterov = torch_sgd_cases.SETTINGS[name]
+    peak, decay, decayed, rates, nesterov = torch_sgd_cases.SETTINGS[name]
     start, *gradients = torch_sgd_cases.drawn(list(torch_sgd_cases.SETTINGS).index(name))
     schedule = Schedule("steps", peak, torch_sgd_cases.STEPS, warmup_steps=3, drops=(8,))
-    groups = {"l2": l2, "decayed": decayed, "rates": rates}
+    groups = {"decay": decay, "decayed": decayed, "rates": rates}
     optimizer = optim.SGD(schedule, momentum=torch_sgd_cases.MOMENTUM, nesterov=nesterov, **groups)
     inputs = keras.Input((3,))
     x = keras.layers.BatchNormalization(name="stem_norm")(keras.layers.Dense(4, name="stem_conv")(inputs))

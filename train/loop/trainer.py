@@ -34,6 +34,8 @@ class Trainer(keras.Model):
 
     Attributes:
         accumulation: The count of parts A; it divides the clips that a device gets of a batch.
+        consensus: The count S of clips that each video of a batch has, one after the other along time, as in
+            [B, S * T, H, W, 3]. Their logits are averaged before the loss (Wang et al. 2016, TSN).
         clip_norm: The largest norm of all gradients together; they are scaled down to it.
 
     The optimizer must neither sum nor clip gradients itself, see `train.loop.optim.SGD`.
@@ -43,7 +45,7 @@ class Trainer(keras.Model):
     and learns shapes from `build_for`.
     """
 
-    accumulation, clip_norm = 1, float("inf")
+    accumulation, consensus, clip_norm = 1, 1, float("inf")
 
     def build_for(self, classes):
         """Builds metrics and loss; `classes` is the length of the labels, or None if they are numbers."""
@@ -124,9 +126,18 @@ class Trainer(keras.Model):
         for variable, mean in zip(statistics, means, strict=True):
             variable.assign(mean)
 
+    def logits(self, clips):
+        """Returns the logits [B, K] of a training for clips [B, S * T, H, W, 3]."""
+        if self.consensus == 1:
+            return self(clips, training=True)
+        shape = tf.shape(clips)
+        clips = tf.reshape(clips, [-1, *self.input_shape[1:2], *tf.unstack(shape[2:])])  # [B * S, T, H, W, 3]
+        logits = self(clips, training=True)  # [B * S, K]
+        return tf.reduce_mean(tf.reshape(logits, [-1, self.consensus, logits.shape[-1]]), axis=1)
+
     def _gradients(self, clips, labels, weights):
         """Returns the loss of a part, its share of the gradients, scaled as the loss is, and its logits."""
-        logits = self(clips, training=True)
+        logits = self.logits(clips)
         # It is divided by the count of devices, as gradients are summed over them.
         shared = self.compute_loss(clips, labels, logits)
         scaled = self.optimizer.scale_loss(shared / self.accumulation)
