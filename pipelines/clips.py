@@ -14,8 +14,6 @@ graphs too, and both give the same frames.
 | TSN; TSM and RNL on Something-Something | segments |
 """
 
-import functools  # The examples need it.
-
 import numpy as np
 import tensorflow as tf
 
@@ -124,6 +122,7 @@ def consensus_training_clips(sample, num_frames, clip_frames, draws, clips, wind
         clips: The count of clips, at least 1.
         window: The frames from the first to behind the last one of a clip, as `sample` has it.
 
+    >>> import functools
     >>> sample = functools.partial(dense_training_clip, window=16)
     >>> consensus_training_clips(sample, 115, 8, draws=np.full(8, 7), clips=2, window=16)
     array([ 7, 11, 15, 19, 57, 61, 65, 69])

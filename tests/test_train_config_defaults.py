@@ -76,7 +76,7 @@ momentum                0.9                       in [0, 1)
 beta2                   0.999                     in [0, 1)
 nesterov                False
 weight_decay            0.0001                    at least 0
-decayed                 ('kernels', 'regions')  some of kernels, regions, biases, norms, block_gammas, block_betas
+decayed             ('kernels', 'regions')  some of kernels, regions, biases, norms, block_gammas, block_betas
 label_smoothing         0.0                       in [0, 1)
 clip_norm               20.0                      at least 0
 accumulation            1                         at least 1

@@ -165,7 +165,7 @@ def test_a_warm_up_leaves_a_step_for_the_cosine(steps, warmup):
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_rates_and_decay_of_kinds(nesterov):
-    """Kinds of their own, and products of a part's and a kind's: biases, the classifier and norms of blocks."""
+    """Biases, the classifier, their product, and the norms of blocks, gammas apart from betas."""
     model, generator = network_of_parts(), np.random.default_rng(6)
     schedule = Schedule("steps", 0.1, 9, warmup_steps=2, drops=(4,))
     groups = {"decayed": ("kernels", "block_gammas"), "rates": {"fc": 5.0, "biases": 2.0, "block_betas": 3.0}}

@@ -117,7 +117,7 @@ RELATIONS = (
     Relation(
         "rates",
         _rates_fit,
-        f"NAME=NUMBER above 0, each once, for some of {', '.join(PARTS)} that train, or of {', '.join(KINDS)}",
+        f"NAME=NUMBER above 0, each once, for some of {', '.join(PARTS)} that train and {', '.join(KINDS)}",
         _rates_instead,
     ),
 )

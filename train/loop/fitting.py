@@ -10,6 +10,7 @@ import numpy as np
 
 from train.loop.checkpoints import CheckpointError
 from train.loop.ending import OutOfTime
+from train.loop.precise_norms import precise_norms
 from train.loop.state import Validation
 from train.loop.stopping import Stopped
 from train.loop.watching import reports_of, row_of, write_curves
@@ -75,7 +76,7 @@ def _remedy(text, config):
 
 
 def _fit_from(run, reports):
-    """Trains from the run's step to the end of its epoch, or from an epoch's beginning as long as they are whole."""
+    """Trains from the run's step to its epoch's end, or from an epoch's beginning through all whole ones."""
     data, model, schedule = run.data, run.model, run.schedule
     left, whole = run.steps_in_epoch - run.step_in_epoch, schedule.steps // schedule.steps_per_epoch
     callbacks = keras.callbacks.CallbackList(
@@ -138,7 +139,7 @@ class _Watch(keras.callbacks.Callback):
         val, account, before = self._run.data.val, self._run.data.accounts["val"], dict(logs)
         prepare(self._run, logs)
         try:
-            with self._run.average.shown():
+            with self._run.average.shown(), precise_norms(self._run, self._run.step):
                 progress = Validation(self._run)
                 scores = evaluate(self.model, val, self._centre, account, False, progress)
         except Stopped:

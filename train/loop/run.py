@@ -19,6 +19,7 @@ from train.loop import optim
 from train.loop.ending import ended_by, kept_epoch, kept_step, restore_kept, why
 from train.loop.fitting import fit
 from train.loop.losses import SmoothedCrossEntropy
+from train.loop.precise_norms import precise_norms
 from train.loop.schedules import schedule_of
 from train.loop.service import watched_service
 from train.loop.state import RunState
@@ -133,7 +134,7 @@ def _results(run):
     if workers.is_chief:
         print(f"training has ended: {why(run)}", flush=True)
     restore_kept(run)
-    with run.average.shown():
+    with run.average.shown(), precise_norms(run, kept_step(run)):
         with workers.together():
             if workers.is_chief:
                 save(model, config, run.data.classes)

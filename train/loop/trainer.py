@@ -96,14 +96,14 @@ class Trainer(keras.Model):
             sums = gradients
             losses.append(loss)
             logs = self.compute_metrics(part[0], part[1], logits)
-        gradients = _all_reduce(tf.distribute.ReduceOp.SUM, sums)
+        gradients = all_reduce(tf.distribute.ReduceOp.SUM, sums)
         rate = tf.identity(self.optimizer.learning_rate)  # Before the step, which counts on.
         norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(tf.constant(1.0))
         kept = tf.minimum(1.0, self.clip_norm / norm)
         gradients = [gradient * kept for gradient in gradients]
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
         logs |= {"batch_loss": tf.reduce_mean(tf.stack(losses)), "gradient_norm": norm, "learning_rate": rate}
-        means = _all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(list(logs.values())))
+        means = all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(list(logs.values())))
         return dict(zip(logs, tf.unstack(means), strict=True))
 
     def share_statistics(self):
@@ -122,7 +122,7 @@ class Trainer(keras.Model):
         statistics = [v.value for v in self.non_trainable_weights if v.value.dtype.is_floating]
         if not statistics:
             return
-        means = _all_reduce(tf.distribute.ReduceOp.MEAN, [tf.identity(value) for value in statistics])
+        means = all_reduce(tf.distribute.ReduceOp.MEAN, [tf.identity(value) for value in statistics])
         for variable, mean in zip(statistics, means, strict=True):
             variable.assign(mean)
 
@@ -167,7 +167,7 @@ def _timed_next(iterator):
         return batch, tf.cast(tf.timestamp() - start, tf.float32)
 
 
-def _all_reduce(operation, values):
+def all_reduce(operation, values):
     """Returns the sum or mean of all devices' values; for one device these are not copied."""
     context = tf.distribute.get_replica_context()
     return values if context.num_replicas_in_sync == 1 else context.all_reduce(operation, values)

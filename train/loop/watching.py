@@ -90,19 +90,27 @@ class Pace:
         """The seconds of a validation."""
         run, view = self._run, self._run.seconds_per_view
         if view is None:
-            view = self.step / run.config.batch_size / 3 * (run.config.test_size / run.config.crop) ** 2
+            clips = run.config.batch_size * run.config.consensus_clips
+            view = self.step / clips / 3 * (run.config.test_size / run.config.crop) ** 2
         return view * len(run.data.val.manifest) / run.workers.part.count
+
+    @property
+    def statistics(self):
+        """The seconds of the batches by which batch norms are made precise, which go forward only."""
+        return min(self._run.config.precise_batch_norm, self._run.schedule.steps) * self.step / 3
 
     @property
     def evaluation(self):
         """The seconds of the last evaluation."""
-        return self.validation * self._run.config.test_clips * self._run.config.test_crops
+        views = self._run.config.test_clips * self._run.config.test_crops
+        return self.validation * views + self.statistics
 
     @property
     def training(self):
         """The seconds of the steps and validations that are left."""
         run, schedule = self._run, self._run.schedule
-        return (schedule.steps - run.step) * self.step + (schedule.num_epochs - run.epoch) * self.validation
+        validations = (schedule.num_epochs - run.epoch) * (self.validation + self.statistics)
+        return (schedule.steps - run.step) * self.step + validations
 
     @property
     def left(self):
@@ -113,7 +121,7 @@ class Pace:
     def words(self):
         """Returns a sentence that says how long the run will take, and when --max_minutes will end it."""
         run, of_epoch = self._run, self._run.schedule.steps_per_epoch
-        epoch = of_epoch * self.step + self.validation
+        epoch = of_epoch * self.step + self.validation + self.statistics
         text = f"about {spelt(self.left)} to go: {spelt(epoch)} an epoch, evaluation {spelt(self.evaluation)}"
         if self.left < self.training + self.evaluation:
             done = run.step / of_epoch + max(60 * run.config.max_minutes - run.seconds, 0) / epoch
