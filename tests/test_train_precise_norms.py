@@ -1,4 +1,4 @@
-"""Precise batch norm: what is evaluated and saved has the statistics of many batches, and training knows nothing."""
+"""Precise batch norm: evaluations and saved models have the statistics of many batches; training has not."""
 
 import keras
 import numpy as np
