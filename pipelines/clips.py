@@ -10,6 +10,7 @@ graphs too, and both give the same frames.
 | I3D; TSM and RNL on Kinetics | dense, window of 64, T = 8 or 16 |
 | NL (FAIR): 64 consecutive frames, every second or every 8th | dense, window of 64, T = 32 or 8 |
 | BAT: 8 frames, stride 8 | dense, window of 64, T = 8 |
+| BAT with several segments: clips from as many parts of the video | consensus |
 | TSN; TSM and RNL on Something-Something | segments |
 """
 
@@ -104,6 +105,34 @@ def dense_test_clips(num_frames, clip_frames, clips=10, window=64, short="loop")
     last_start = _dense_positions(num_frames, clip_frames, window) - 1
     starts = np.arange(1) + last_start // 2 if clips == 1 else np.arange(clips) * last_start // (clips - 1)
     return _dense_clip(num_frames, clip_frames, starts[:, None], window, short)  # [clips, T]
+
+
+def consensus_training_clips(sample, num_frames, clip_frames, draws, clips, window):
+    """Returns the frames of several dense clips of a video, one clip after the other, each from its own part.
+
+    Of the P = n - window + 1 places where a window may start, cut into equal parts of a = P // clips, clip c
+    has its start in [c * a, (c + 1) * a), as in the released code of BAT, for the consensus of TSN. Where
+    there are fewer places than clips, each clip may have any of them.
+
+    Args:
+        sample: The sampler of a dense training clip, with its other arguments bound.
+        num_frames: The count n of frames in the video.
+        clip_frames: Frames of all clips together, a multiple of `clips`.
+        draws: As for `sample`, for all frames together.
+        clips: The count of clips, at least 1.
+        window: The frames from the first to behind the last one of a clip, as `sample` has it.
+
+    >>> import functools
+    >>> sample = functools.partial(dense_training_clip, window=16)
+    >>> consensus_training_clips(sample, 115, 8, draws=np.full(8, 7), clips=2, window=16)
+    array([ 7, 11, 15, 19, 57, 61, 65, 69])
+    """
+    frames = clip_frames // clips
+    places = _dense_positions(num_frames, frames, window)
+    part = places // clips
+    shown = num_frames - (places - part) * _module(num_frames).minimum(part, 1)  # With `part` places, if any.
+    made = [sample(shown, frames, draws[c * frames : (c + 1) * frames]) + c * part for c in range(clips)]
+    return tf.concat(made, 0) if tf.is_tensor(made[0]) else np.concatenate(made)
 
 
 def segment_training_clip(num_frames, clip_frames, draws):

@@ -59,6 +59,8 @@ class Schedule:
         seed: Integer in [0, 2^31).
         repeats: Clips of each video in a batch (repeated augmentation, Hoffer et al. 2020). They have the
             same frames, and each has a transform of its own. An epoch has `repeats` times as many steps.
+        last_step: The count of steps after which training ends, also within an epoch; 0 for that of `epochs`,
+            which count for nothing else.
 
     Raises:
         ValueError: There are fewer videos than a batch shows, or `batch_size` is no multiple of `repeats`.
@@ -69,6 +71,7 @@ class Schedule:
     epochs: int
     seed: int = 0
     repeats: int = 1
+    last_step: int = 0
 
     def __post_init__(self):
         if self.repeats < 1 or self.batch_size % self.repeats:
@@ -98,7 +101,16 @@ class Schedule:
     @property
     def steps(self):
         """The count of batches in all epochs."""
-        return self.epochs * self.steps_per_epoch
+        return self.last_step or self.epochs * self.steps_per_epoch
+
+    @property
+    def num_epochs(self):
+        """The count of epochs, of which the last one may have fewer steps."""
+        return -(-self.steps // self.steps_per_epoch)
+
+    def steps_in(self, epochs):
+        """Returns the count of steps in the first epochs."""
+        return min(epochs * self.steps_per_epoch, self.steps)
 
     @functools.cached_property
     def order(self):

@@ -1,6 +1,7 @@
 """Frame numbers of clips, against the rules of the papers' code written as plain loops."""
 
 import fractions
+import functools
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import tensorflow as tf
 from pipelines.clips import (
     SAMPLING,
     candidates,
+    consensus_training_clips,
     dense_test_clips,
     dense_training_clip,
     segment_test_clips,
@@ -201,3 +203,35 @@ def test_empty_videos_and_clips_are_refused(name, num_frames, clip_frames):
 def test_a_window_shorter_than_the_clip_is_refused():
     with pytest.raises(ValueError, match=r"Received window=64, clip_frames=65.*Try: window=65"):
         dense_test_clips(100, 65)
+
+
+@pytest.mark.parametrize("frames", [5, 20, 21, 23, 24, 64, 115])
+def test_clips_of_a_consensus_start_in_parts_of_their_own(frames):
+    """As the released code of BAT draws them: its loop, with our draws."""
+    sample = functools.partial(dense_training_clip, window=20, short="hold")
+    seen = set()
+    for seed in range(300):
+        draws = np.random.default_rng(seed).integers(2**31, size=12)
+        found = consensus_training_clips(sample, frames, 12, draws, clips=3, window=20)
+        part, wanted = (frames - 20 + 1) // 3, []
+        for c in range(3):
+            if part > 0:
+                start = c * part + draws[4 * c] % part
+            else:
+                start = draws[4 * c] % (frames - 20 + 1) if frames > 20 else 0
+            wanted += [min(start + 5 * i, frames - 1) for i in range(4)]
+        np.testing.assert_array_equal(found, wanted)
+        seen.update(found.reshape(3, 4)[:, 0])
+        if seed < 3:
+            number = tf.constant(frames, tf.int64)
+            graph = tf.function(consensus_training_clips, autograph=False)
+            np.testing.assert_array_equal(graph(sample, number, 12, draws, clips=3, window=20), wanted)
+    assert seen == set(range(max(1, (frames - 19) // 3 * 3 or frames - 19)))
+
+
+def test_a_consensus_of_one_clip_is_the_clip():
+    sample, draws = functools.partial(dense_training_clip, window=20), np.arange(50, 54)
+    for frames in (5, 20, 64):
+        alone = dense_training_clip(frames, 4, draws, window=20)
+        found = consensus_training_clips(sample, frames, 4, draws, clips=1, window=20)
+        np.testing.assert_array_equal(found, alone)

@@ -83,7 +83,7 @@ OTHER = Config(
     momentum=0.8,
     nesterov=True,
     weight_decay=0.0,
-    decayed=("kernels", "block_norms"),
+    decayed=("kernels", "block_gammas"),
     label_smoothing=0.1,
     clip_norm=1.5,
     seed=3,
@@ -93,6 +93,27 @@ OTHER = Config(
 )
 # A service does not go with rewinding.
 SERVED = dataclasses.replace(OTHER, nan_policy="stop", data_service="grpc://localhost:5000")
+ADAMW = dataclasses.replace(
+    OTHER,
+    optimizer="adamw",
+    beta2=0.95,
+    nesterov=False,
+    frozen_batch_norm=False,
+    partial_batch_norm=True,
+    precise_batch_norm=4,
+    sampling="dense",
+    consensus_clips=2,
+    steps=90,
+    schedule="cosine",
+    decay_epochs=(),
+    warmup_epochs=0.0,
+    warmup_steps=9,
+    warmup_by="epoch",
+    warmup_to="curve",
+    cosine_after_warmup=False,
+)
+DROPPING = dataclasses.replace(OTHER, decay_epochs=(), decay_steps=(30, 60))
+EXAMPLES = OTHER, SERVED, ADAMW, DROPPING
 
 
 def parsed(*arguments):
@@ -104,11 +125,10 @@ def parsed(*arguments):
 
 def test_the_example_differs_from_every_default():
     for field in dataclasses.fields(Config):
-        config = SERVED if field.name == "data_service" else OTHER
-        assert getattr(config, field.name) != field.default, field.name
+        assert any(getattr(config, field.name) != field.default for config in EXAMPLES), field.name
 
 
-@pytest.mark.parametrize("config", [Config(**VALID), OTHER, SERVED, dataclasses.replace(OTHER, blocks=())])
+@pytest.mark.parametrize("config", [Config(**VALID), *EXAMPLES, dataclasses.replace(OTHER, blocks=())])
 def test_flag_file_gives_the_configuration_again(config, tmp_path):
     (tmp_path / "run.flags").write_text(config.to_flags())
     assert parsed(f"--flagfile={tmp_path / 'run.flags'}") == config
@@ -249,6 +269,18 @@ def refused_with_a_remedy(values, name):
         ("decay_epochs", {"decay_epochs": (3.0,)}),
         ("decay_epochs", {"schedule": "steps", "decay_epochs": (20.0, 10.0)}),
         ("decay_epochs", {"schedule": "steps", "decay_epochs": (20.0, 50.0)}),
+        ("decay_epochs", {"schedule": "steps", "decay_epochs": (20.0, 10.0), "steps": 900}),
+        ("decay_epochs", {"schedule": "steps", "decay_epochs": (20.0,), "decay_steps": (100,)}),
+        ("decay_steps", {"decay_steps": (100,)}),
+        ("decay_steps", {"schedule": "steps", "decay_steps": (200, 100)}),
+        ("decay_steps", {"schedule": "steps", "decay_steps": (200, 900), "steps": 900}),
+        ("beta2", {"beta2": 0.9}),
+        ("nesterov", {"nesterov": True, "optimizer": "adamw"}),
+        ("cosine_after_warmup", {"cosine_after_warmup": False, "schedule": "constant"}),
+        ("warmup_to", {"warmup_to": "curve"}),
+        ("partial_batch_norm", {"partial_batch_norm": True, "frozen_batch_norm": True}),
+        ("precise_batch_norm", {"precise_batch_norm": 200, "frozen_batch_norm": True}),
+        ("consensus_clips", {"consensus_clips": 3, "sampling": "segments"}),
         ("window_frames", {"window_frames": 7}),
         ("short_side", {"crop": 288}),
         ("short_side", {"crop": 288, "short_side": 287}),
@@ -264,6 +296,8 @@ def refused_with_a_remedy(values, name):
         ("warmup_epochs", {"epochs": 3}),
         ("warmup_epochs", {"epochs": 3, "warmup_epochs": 3.0}),
         ("warmup_epochs", {"epochs": 3, "warmup_epochs": -1.0}),
+        ("warmup_epochs", {"warmup_epochs": 2.0, "warmup_steps": 10}),
+        ("warmup_steps", {"warmup_epochs": 0.0, "warmup_steps": 90, "steps": 90}),
         ("freeze", {"freeze": ("stem", "res6")}),
         ("freeze", {"freeze": ("fc", "fc")}),
         ("freeze", {"freeze": ("blocks",), "blocks": ()}),
@@ -275,6 +309,8 @@ def refused_with_a_remedy(values, name):
         ("rates", {"rates": ("fc=inf",)}),
         ("rates", {"rates": ("fc",)}),
         ("rates", {"rates": ("blocks=2",), "blocks": ()}),
+        ("rates", {"rates": ("fc=5", "regions=2"), "blocks": ()}),
+        ("rates", {"rates": ("fc=5", "block_betas=2"), "freeze": ("blocks",)}),
         ("rates", {"rates": ("stem=0.1", "fc=10"), "freeze": ("stem",)}),
     ],
 )

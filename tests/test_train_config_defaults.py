@@ -37,6 +37,7 @@ clip_frames             8                         at least 1
 sampling                'dense'                   one of dense, segments
 window_frames           64
 short_videos            'loop'                    one of loop, hold
+consensus_clips         1                         at least 1
 fps                     0.0                       in [0, 1000]
 short_side              256
 crop                    224                       at least 1
@@ -53,26 +54,36 @@ erasing                 0.0                       in [0, 1]
 mixup                   0.0                       at least 0
 cutmix                  0.0                       at least 0
 repeats                 1                         at least 1
+optimizer               'sgd'                     one of sgd, adamw
 batch_size              64                        at least 1
 epochs                  50                        at least 1
+steps                   0                         at least 0
 learning_rate           0.01                      above 0
 base_batch_size         0                         at least 0
 schedule                'cosine'                  one of cosine, steps, constant
 decay_epochs            ()
+decay_steps             ()
 decay_factor            0.1                       in [0, 1]
 warmup_epochs           5.0                       at least 0
+warmup_steps            0                         at least 0
 warmup_start            0.1                       in [0, 1]
+warmup_by               'step'                    one of step, epoch
+warmup_to               'peak'                    one of peak, curve
+cosine_after_warmup     True
 rates                   ()
 freeze                  ()
 momentum                0.9                       in [0, 1)
+beta2                   0.999                     in [0, 1)
 nesterov                False
 weight_decay            0.0001                    at least 0
-decayed                 ('kernels',)              some of kernels, biases, norms, block_norms
+decayed             ('kernels', 'regions')  some of kernels, regions, biases, norms, block_gammas, block_betas
 label_smoothing         0.0                       in [0, 1)
 clip_norm               20.0                      at least 0
 accumulation            1                         at least 1
 ema                     0.0                       in [0, 1)
 synchronized_batch_norm  False
+partial_batch_norm      False
+precise_batch_norm      0                         at least 0
 nan_policy              'stop'                    one of stop, rewind
 seed                    0                         in [0, 2147483647]
 checkpoint_minutes      15.0                      at least 0
@@ -91,6 +102,9 @@ BESIDE = {
     "crop": {"short_side": 0},
     "repeats": {"batch_size": 1},
     "epochs": {"warmup_epochs": 0.0},
+    "beta2": {"optimizer": "adamw"},
+    "warmup_steps": {"warmup_epochs": 0.0},
+    "warmup_to": {"cosine_after_warmup": False},
 }
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from test_train_resume import EVERYTHING, assert_same, dying_in, results_of, rows_of, runs_of, weights_of
 
+from pipelines.order import Schedule
 from train.config import Config
 from train.loop import fitting
 from train.loop.checkpoints import CheckpointError
@@ -52,12 +53,18 @@ def assert_weights(workdir, expected):
         ({"patience_epochs": 2}, 4, 1, False, ("patience_epochs", 12)),
         ({"patience_epochs": 2, "keep_epoch": "best"}, 4, 1, True, ("patience_epochs", 6)),
         ({"patience_epochs": 2}, 2, None, False, (None, 6)),
+        ({"steps": 8}, 2, 1, False, (None, 6)),
+        ({"steps": 8}, 3, 1, True, ("steps", 8)),
+        ({"steps": 8, "keep_epoch": "best"}, 3, 2, False, ("steps", 8)),
+        ({"steps": 8, "keep_epoch": "best"}, 3, 1, False, ("steps", 6)),
     ],
 )
 def test_what_ends_a_run_and_which_step_is_kept(changes, epoch, best, late, expected):
     best = None if best is None else {"epoch": best, "top1": 0.5}
-    state = {"epoch": epoch, "step": 3 * epoch, "steps_per_epoch": 3, "best": best, "is_out_of_time": late}
-    run = SimpleNamespace(config=Config(epochs=9, warmup_epochs=0.0, **changes), **state)
+    config = Config(epochs=9, warmup_epochs=0.0, **changes)
+    schedule = Schedule(3, 1, config.epochs, last_step=config.steps)
+    state = {"epoch": epoch, "step": schedule.steps_in(epoch), "best": best, "is_out_of_time": late}
+    run = SimpleNamespace(config=config, schedule=schedule, **state)
     assert (ended_by(run), kept_step(run)) == expected
 
 

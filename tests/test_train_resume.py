@@ -498,7 +498,7 @@ def test_weights_without_a_gradient_decay_alone():
     used, unused = keras.layers.Dense(2, name="used"), keras.layers.Dense(2, name="unused")
     model = Trainer(inputs, used(inputs) + 0.0 * keras.ops.stop_gradient(unused(inputs)))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(SGD(0.1, l2=0.5), loss=loss, jit_compile=False)
+    model.compile(SGD(0.1, decay=0.5), loss=loss, jit_compile=False)
     (before, _), kernel = unused.get_weights(), used.get_weights()[0]
     logs = tf.function(model.train_step)((tf.ones((4, 3)), tf.constant([0, 1, 0, 1])))
     np.testing.assert_allclose(unused.get_weights()[0], (1 - 0.1 * 0.5) * before, rtol=1e-6)

@@ -12,7 +12,7 @@ import pytest
 import small_run
 import tensorflow as tf
 
-from pipelines.order import WHOLE
+from pipelines.order import WHOLE, Schedule
 from train.command_line import read_config
 from train.config import Config
 from train.loop.trainer import _timed_next
@@ -23,12 +23,15 @@ def a_run(steps=10, videos=30, **changes):
     """Returns what `Pace` and `Line` look at of a run that has done nothing yet."""
     flags = {"epochs": 4, "warmup_epochs": 0.0, "batch_size": 6, "crop": 100, "test_size": 200}
     flags |= {"test_clips": 2, "test_crops": 3}
-    data = SimpleNamespace(val=SimpleNamespace(manifest=range(videos)))
+    data, config = SimpleNamespace(val=SimpleNamespace(manifest=range(videos))), Config(**flags | changes)
+    schedule = Schedule(steps * config.batch_size, config.batch_size, config.epochs, last_step=config.steps)
     return SimpleNamespace(
-        config=Config(**flags | changes),
+        config=config,
         data=data,
         workers=SimpleNamespace(part=WHOLE),
-        steps_per_epoch=steps,
+        schedule=schedule,
+        steps_in_epoch=steps,
+        step_in_epoch=0,
         step=0,
         epoch=0,
         seconds=0.0,
@@ -77,11 +80,11 @@ def test_a_line_fits_a_terminal_and_says_how_far_the_run_is(out, monkeypatch):
     run = a_run(steps=20_000, videos=20_000, epochs=100, test_clips=10)
     line, logs = Line(run), {"loss": 12.34567, "top1": 0.5, "top5": 1.0, "waited": 0.1}
     for step in range(1, 9):
-        run.step = step
+        run.step = run.step_in_epoch = step
         line.on_train_batch_begin(0)
         clock[0] += 31
         line.on_train_batch_end(0, logs)
-    run.step = 20_000
+    run.step = run.step_in_epoch = 20_000
     line.on_train_batch_end(0, logs)
     line.on_epoch_end(0, logs | {"val_loss": 2.5, "val_top1": 0.25, "val_top5": 1.0})
     said = [part.removesuffix("\033[K") for part in re.split(r"[\n\r]+", out.getvalue()) if part]
@@ -100,7 +103,7 @@ def test_a_line_is_cut_where_a_terminal_is_narrow(monkeypatch):
     monkeypatch.setattr("sys.stdout", out := Terminal())
     monkeypatch.setenv("COLUMNS", "30")
     run = a_run(steps=1)
-    run.step = 1
+    run.step = run.step_in_epoch = 1
     Line(run).on_train_batch_end(0, {"loss": 1.0, "top1": 0.5, "waited": 0.0})
     assert out.getvalue() == "Epoch 1/4  1/1  validation ...  loss"[:29] + "\033[K\r"
 

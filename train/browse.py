@@ -17,7 +17,7 @@ from pipelines.account import TooManyBadVideos
 from pipelines.dataset import iterators_ended_on_error
 from train import command_line
 from train.config.fields import in_flags, names_of_flags, parse_or_end, refuse_words
-from train.data import mixes, open_data
+from train.data import mixes, open_data, training_format
 from train.reporting.elements import element, folded, joined, legible, named, path_within, picture, table
 from train.reporting.page import facts, section, write_page
 from train.reporting.pictures import encoded, strip
@@ -103,8 +103,8 @@ def _range(values, form):
 
 def _training(config, data, clips):
     words = f"The first {len(clips)} clips, cropped and augmented, in the pixels that the network gets."
-    if config.clip_frames > _MOST_FRAMES:
-        words += f" {_MOST_FRAMES} of their {config.clip_frames} frames are shown, evenly spaced."
+    if (frames := training_format(config).frames) > _MOST_FRAMES:
+        words += f" {_MOST_FRAMES} of their {frames} frames are shown, evenly spaced."
     if mixes(config):
         words += (
             " Clips are mixed with others of their batch; each has the labels of both, with their weights."

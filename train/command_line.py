@@ -32,7 +32,7 @@ def config_from_flags(flag_values=flags.FLAGS, needed=("data_dir", "workdir")):
         ValueError: A value is outside what its field allows, or a needed one is missing.
 
     Without --warmup_epochs, a run that is there already keeps its own, and else a short run has a short
-    warm-up, a tenth of its epochs.
+    warm-up, a tenth of its epochs. With --steps or --warmup_steps there is none by epochs.
     """
     for name in needed:
         if not flag_values[name].value:
@@ -41,9 +41,17 @@ def config_from_flags(flag_values=flags.FLAGS, needed=("data_dir", "workdir")):
     values = {field.name: _flag_value(field, flag_values) for field in dataclasses.fields(Config)}
     if not flag_values["warmup_epochs"].present:
         before = _warmup_of(values["workdir"]) if values["workdir"] else None
-        is_kept = before is not None and before < values["epochs"]
-        values["warmup_epochs"] = before if is_kept else min(values["warmup_epochs"], values["epochs"] / 10)
+        is_kept = before is not None and before < values["epochs"] and not values["warmup_steps"]
+        values["warmup_epochs"] = before if is_kept else short_warmup(values)
     return Config(**values)
+
+
+def short_warmup(values):
+    """Returns the epochs of warm-up of a configuration, {field: value}, of which no flag gives them."""
+    if values.get("steps") or values.get("warmup_steps"):
+        return 0.0
+    epochs = values.get("epochs", Config.epochs)
+    return min(values.get("warmup_epochs", Config.warmup_epochs), epochs / 10)
 
 
 def given_values(flag_values=flags.FLAGS):

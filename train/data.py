@@ -12,7 +12,7 @@ import tensorflow as tf
 from pipelines.account import Account
 from pipelines.augmenting import colour, crops, erasing, mixing, rand_augment
 from pipelines.augmenting.resizing import scale_short_side
-from pipelines.clips import SAMPLING
+from pipelines.clips import SAMPLING, consensus_training_clips
 from pipelines.dataset import ClipFormat, check_training, evaluation_views, training_clips
 from pipelines.decoding.decode import decode_frames
 from pipelines.decoding.isolation import open_decoder
@@ -84,7 +84,7 @@ def open_data(config):
         val = open_split(config, config.val_annotations, decode, train.manifest.classes)
         _check_apart(train.manifest, val.manifest)
         check_training(train, config.flip, config.data_service)
-        plan = config.batch_size, config.epochs, config.seed, config.repeats
+        plan = config.batch_size, config.epochs, config.seed, config.repeats, config.steps
         schedule = Schedule(len(train.manifest), *plan)
         splits = {"train": train, "val": val}
         accounts = {name: Account(split.manifest, config.max_bad_fraction) for name, split in splits.items()}
@@ -208,8 +208,9 @@ def decoder(config):
 
 
 def training_format(config):
-    """Returns the `ClipFormat` of the training clips."""
-    return ClipFormat(config.clip_frames, config.crop, config.mean, config.std)
+    """Returns the `ClipFormat` of the training clips; those of a consensus follow one another."""
+    frames = config.clip_frames * config.consensus_clips
+    return ClipFormat(frames, config.crop, config.mean, config.std)
 
 
 def test_format(config):
@@ -227,7 +228,11 @@ def samplers(config):
     if config.sampling == "segments":
         return SAMPLING["segments"]
     window = {"window": config.window_frames, "short": config.short_videos}
-    return tuple(functools.partial(sample, **window) for sample in SAMPLING[config.sampling])
+    training, test = (functools.partial(sample, **window) for sample in SAMPLING[config.sampling])
+    if config.consensus_clips > 1:
+        parts = {"clips": config.consensus_clips, "window": config.window_frames}
+        training = functools.partial(consensus_training_clips, training, **parts)
+    return training, test
 
 
 def training_transform(config):

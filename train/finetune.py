@@ -17,7 +17,7 @@ from absl import app, flags
 
 from savedmodels.export import export
 from train.__main__ import run_and_print
-from train.command_line import define_flags, given_values, print_warnings_alone, read_config
+from train.command_line import define_flags, given_values, print_warnings_alone, read_config, short_warmup
 from train.config import Config
 from train.config.fields import as_flags, in_flags, names_of_flags, parse_or_end, refuse_words
 from train.data import open_split
@@ -148,8 +148,7 @@ def _values(given, choices):
 
 def _config(values):
     """Returns a `Config`; without other words, a tenth of the epochs warms up."""
-    epochs = values.get("epochs", Config.epochs)
-    return Config(**{"warmup_epochs": min(Config.warmup_epochs, epochs / 10)} | values)
+    return Config(**{"warmup_epochs": short_warmup(values)} | values)
 
 
 def _print_note(text):

@@ -72,6 +72,11 @@ class ClipFields:
         "how a video shorter than the window goes on: from its start, or on its last frame",
         one_of(*SHORT),
     )
+    consensus_clips: int = _clips(
+        1,
+        "clips of a video in training, from as many parts of it, whose logits are averaged before the loss",
+        at_least(1),
+    )
     fps: float = _clips(
         0.0, "frames a second that are sampled among, 0 for each video's own", within(0, 1000)
     )

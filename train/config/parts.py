@@ -5,8 +5,9 @@ import math
 from keras_nonlocal.architecture import STAGE_NAMES
 from train.config.fields import Relation, nearest
 
-KINDS = ("kernels", "biases", "norms", "block_norms")
+KINDS = ("kernels", "regions", "biases", "norms", "block_gammas", "block_betas")
 PARTS = ("stem", *STAGE_NAMES, "blocks", "fc")
+_OF_BLOCKS = ("regions", "block_gammas", "block_betas")
 
 
 def part_of(path):
@@ -24,30 +25,38 @@ def part_of(path):
 
 
 def kind_of(path):
-    """Returns which of `KINDS` a variable is, by its path; norms within attention blocks are `block_norms`.
+    """Returns which of `KINDS` a variable is, by its path.
+
+    Regions are the kernels of F_theta, the depthwise convolution of `RegionNonLocal`; the gammas and betas of
+    norms within attention blocks have kinds of their own.
 
     Example:
-        >>> [kind_of(path) for path in ("fc/kernel", "fc/bias", "stem_norm/beta", "res3_0_block/norm/gamma")]
-        ['kernels', 'biases', 'norms', 'block_norms']
+        >>> [kind_of(path) for path in ("fc/kernel", "fc/bias", "stem_norm/beta")]
+        ['kernels', 'biases', 'norms']
+        >>> [kind_of(f"res3_0_block/{path}") for path in ("g/kernel", "region/kernel", "norm/gamma")]
+        ['kernels', 'regions', 'block_gammas']
     """
-    name = path.rpartition("/")[2]
+    layer, _, name = path.rpartition("/")
+    is_block = part_of(path) == "blocks"
     if name in ("gamma", "beta"):
-        return "block_norms" if part_of(path) == "blocks" else "norms"
-    return "biases" if name == "bias" else "kernels"
+        return f"block_{name}s" if is_block else "norms"
+    if name == "bias":
+        return "biases"
+    return "regions" if is_block and layer.endswith("/region") else "kernels"
 
 
 def rates_of(texts):
-    """Returns {part or "biases": multiplier of the rate} of texts such as ("stem=0.1", "biases=2").
+    """Returns {part or kind: multiplier of the rate} of texts such as ("stem=0.1", "biases=2").
 
     Raises:
-        ValueError: A text is no such pair, a part is unknown or stands there twice, or a number is not finite
+        ValueError: A text is no such pair, a name is unknown or stands there twice, or a number is not finite
             or not above 0.
     """
     pairs = [text.partition("=") for text in texts]
     rates = {name.strip(): float(number) for name, _, number in pairs}
     numbers_fit = all(0 < rate < math.inf for rate in rates.values())
-    if len(rates) < len(pairs) or not (set(rates) <= {*PARTS, "biases"} and numbers_fit):
-        raise ValueError("parts, each once, with numbers above 0")
+    if len(rates) < len(pairs) or not (set(rates) <= {*PARTS, *KINDS} and numbers_fit):
+        raise ValueError("parts and kinds, each once, with numbers above 0")
     return rates
 
 
@@ -69,16 +78,22 @@ def _freezes_instead(config):
     return tuple(name for name in known if len(known) < len(names) or name != "fc")
 
 
+def _with_rates(config):
+    """Returns the names of the parts that train, and of the kinds that the network has."""
+    parts = [part for part in parts_in(config) if part not in config.freeze]
+    return [*parts, *(kind for kind in KINDS if "blocks" in parts or kind not in _OF_BLOCKS)]
+
+
 def _rates_fit(config):
-    """Returns whether --rates are multipliers of parts that train."""
+    """Returns whether --rates are multipliers of what trains."""
     try:
-        return set(rates_of(config.rates)) <= {*parts_in(config), "biases"} - set(config.freeze)
+        return set(rates_of(config.rates)) <= {*_with_rates(config)}
     except ValueError:
         return False
 
 
 def _rates_instead(config):
-    names, meant = [name for name in (*parts_in(config), "biases") if name not in config.freeze], {}
+    names, meant = _with_rates(config), {}
     for text in config.rates:
         name, _, number = text.partition("=")
         found = name if name in names else nearest(name, names)
@@ -102,7 +117,7 @@ RELATIONS = (
     Relation(
         "rates",
         _rates_fit,
-        f"PART=NUMBER above 0 for some of {', '.join(PARTS)} that train, or biases, each once",
+        f"NAME=NUMBER above 0, each once, for some of {', '.join(PARTS)} that train and {', '.join(KINDS)}",
         _rates_instead,
     ),
 )

@@ -1,6 +1,7 @@
 """The constraints between the fields of a configuration."""
 
 import itertools
+import math
 
 from train.config.fields import Relation
 from train.config.parts import RELATIONS as OF_PARTS
@@ -46,20 +47,86 @@ RELATIONS = (
         lambda c: "stop",
     ),
     Relation(
+        "beta2",
+        lambda c: c.beta2 == 0.999 or c.optimizer == "adamw",
+        "0.999 with --optimizer=sgd, which has none",
+        lambda c: 0.999,
+    ),
+    Relation(
+        "nesterov",
+        lambda c: not c.nesterov or c.optimizer == "sgd",
+        "False with --optimizer=adamw",
+        lambda c: False,
+    ),
+    Relation(
+        "warmup_steps",
+        lambda c: c.steps == 0 or c.warmup_steps < c.steps,
+        "less than --steps={0.steps}",
+        lambda c: c.steps // 10,
+    ),
+    Relation(
         "warmup_epochs",
-        lambda c: c.warmup_epochs < c.epochs,
+        lambda c: c.warmup_epochs == 0 or c.warmup_steps == 0,
+        "0 beside --warmup_steps={0.warmup_steps}",
+        lambda c: 0.0,
+    ),
+    Relation(
+        "warmup_epochs",
+        lambda c: c.steps > 0 or c.warmup_epochs < c.epochs,
         "less than --epochs={0.epochs}",
         lambda c: c.epochs / 10,
     ),
     Relation(
+        "cosine_after_warmup",
+        lambda c: c.cosine_after_warmup or c.schedule == "cosine",
+        "True with --schedule={0.schedule}",
+        lambda c: True,
+    ),
+    Relation(
+        "warmup_to",
+        lambda c: c.warmup_to == "peak" or not c.cosine_after_warmup,
+        "peak without --nocosine_after_warmup, where both are the same",
+        lambda c: "peak",
+    ),
+    Relation(
+        "decay_steps",
+        lambda c: not c.decay_steps or (c.schedule == "steps" and _rise(c.decay_steps, c.steps or math.inf)),
+        "rising numbers, below --steps where that is given, with --schedule=steps, and none with others",
+        lambda c: (c.steps // 2 or 1000,) if c.schedule == "steps" else (),
+    ),
+    Relation(
         "decay_epochs",
-        lambda c: bool(c.decay_epochs) == (c.schedule == "steps") and _rise(c.decay_epochs, c.epochs),
-        "rising numbers below --epochs={0.epochs} with --schedule=steps, and none with other schedules",
-        lambda c: (c.epochs / 2,) if c.schedule == "steps" else (),
+        lambda c: bool(c.decay_epochs) == (c.schedule == "steps" and not c.decay_steps),
+        "some with --schedule=steps, unless there are --decay_steps, and none with other schedules",
+        lambda c: () if c.schedule != "steps" or c.decay_steps else (c.epochs / 2,),
+    ),
+    Relation(
+        "decay_epochs",
+        lambda c: not c.decay_epochs or _rise(c.decay_epochs, math.inf if c.steps else c.epochs),
+        "rising numbers below --epochs={0.epochs}",
+        lambda c: (c.epochs / 2,),
+    ),
+    Relation(
+        "partial_batch_norm",
+        lambda c: not (c.partial_batch_norm and c.frozen_batch_norm),
+        "False beside --frozen_batch_norm",
+        lambda c: False,
+    ),
+    Relation(
+        "precise_batch_norm",
+        lambda c: not (c.precise_batch_norm and c.frozen_batch_norm),
+        "0 beside --frozen_batch_norm",
+        lambda c: 0,
+    ),
+    Relation(
+        "consensus_clips",
+        lambda c: c.consensus_clips == 1 or c.sampling == "dense",
+        "1 with --sampling={0.sampling}, whose clips span the video",
+        lambda c: 1,
     ),
     *OF_PARTS,
 )
 
 
-def _rise(epochs, end):
-    return all(before < after for before, after in itertools.pairwise((0, *epochs, end)))
+def _rise(numbers, end):
+    return all(before < after for before, after in itertools.pairwise((0, *numbers, end)))

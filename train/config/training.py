@@ -23,8 +23,14 @@ _FRACTION = within(0, 1)
 class TrainingFields:
     """How it learns, and what is kept of it."""
 
+    optimizer: str = _optimise(
+        "sgd", "SGD with momentum, or AdamW with --momentum as its first beta", one_of("sgd", "adamw")
+    )
     batch_size: int = _optimise(64, "clips per step, over all devices", at_least(1))
     epochs: int = _optimise(50, "passes over the training videos", at_least(1))
+    steps: int = _optimise(
+        0, "training steps, after which training ends, also within an epoch; 0 to go by --epochs", at_least(0)
+    )
     learning_rate: float = _optimise(0.01, "largest rate", above(0))
     base_batch_size: int = _optimise(
         0, "batch for which --learning_rate is meant: it grows with --batch_size; 0 for any", at_least(0)
@@ -37,27 +43,53 @@ class TrainingFields:
     decay_epochs: tuple[float, ...] = _optimise(
         (), "epochs, or parts of them, after which --schedule=steps lets the rate drop, such as 20,40"
     )
+    decay_steps: tuple[int, ...] = _optimise(
+        (), "steps after which --schedule=steps lets the rate drop, in the place of --decay_epochs"
+    )
     decay_factor: float = _optimise(0.1, "by what it multiplies the rate there", within(0, 1))
     warmup_epochs: float = _optimise(
         5.0,
         "epochs over which the rate rises linearly; a flag that is left out means a tenth of --epochs at "
-        "most",
+        "most, and 0 beside --steps and --warmup_steps",
         at_least(0),
     )
+    warmup_steps: int = _optimise(
+        0, "steps over which it rises, in the place of --warmup_epochs", at_least(0)
+    )
     warmup_start: float = _optimise(0.1, "fraction of the rate with which the warm-up begins", _FRACTION)
+    warmup_by: str = _optimise(
+        "step", "whether it rises with each step, or with each epoch and stays there", one_of("step", "epoch")
+    )
+    warmup_to: str = _optimise(
+        "peak",
+        "where the warm-up ends: with the largest rate, or with the rate that follows it",
+        one_of("peak", "curve"),
+    )
+    cosine_after_warmup: bool = _optimise(
+        True, "let the cosine begin after the warm-up, not with the run, so that the rate steps down onto it"
+    )
     rates: tuple[str, ...] = _optimise(
-        (), "multipliers of the rate for parts as in --freeze, and for biases, as in stem=0.1,fc=5,biases=2"
+        (),
+        "multipliers of the rate for parts as in --freeze, and for kinds as in --decayed, as in "
+        "stem=0.1,fc=5,biases=2; a bias of fc then has 10",
     )
     freeze: tuple[str, ...] = _optimise(
         (), "parts that do not train, norms included: some of stem, res2 to res5, blocks and fc"
     )
-    momentum: float = _optimise(0.9, "momentum of SGD", from_to_below(0, 1))
+    momentum: float = _optimise(0.9, "momentum of SGD, or first beta of AdamW", from_to_below(0, 1))
+    beta2: float = _optimise(0.999, "second beta of AdamW", from_to_below(0, 1))
     nesterov: bool = _optimise(False, "look ahead by the momentum, as Nesterov does")
     weight_decay: float = _optimise(
-        1e-4, "what is added to the gradients, times the weights of --decayed", at_least(0)
+        1e-4,
+        "times the weights of --decayed, what SGD adds to their gradients, and by what AdamW and the rate "
+        "shrink them",
+        at_least(0),
     )
     decayed: tuple[str, ...] = _optimise(
-        ("kernels",), "on what the decay acts", all_of(KINDS.__contains__, f"some of {', '.join(KINDS)}")
+        ("kernels", "regions"),
+        "on what the decay acts; regions are the kernels of F_theta in RegionNonLocal, and norms those "
+        "outside of attention blocks",
+        all_of(KINDS.__contains__, f"some of {', '.join(KINDS)}"),
     )
     label_smoothing: float = _optimise(
         0.0, "part of each label that is spread evenly over all classes", from_to_below(0, 1)
@@ -73,6 +105,16 @@ class TrainingFields:
     )
     synchronized_batch_norm: bool = _optimise(
         False, "let batch norms take their statistics over the clips of all devices, not of each"
+    )
+    partial_batch_norm: bool = _optimise(
+        False,
+        "keep batch norms to their running statistics, all but the first and those within attention blocks",
+    )
+    precise_batch_norm: int = _optimise(
+        0,
+        "training batches whose mean statistics each validation and the evaluation have in batch norms, and "
+        "the saved model, too; 0 for the running ones",
+        at_least(0),
     )
     nan_policy: str = _optimise(
         "stop",

@@ -6,13 +6,13 @@ class OutOfTime(Exception):
 
 
 def ended_by(run):
-    """Returns the flag that ended the training of a run: epochs, patience_epochs or max_minutes; or None.
+    """Returns the flag that ended a training: epochs, steps, patience_epochs or max_minutes; or None.
 
     What the answer depends on stands in checkpoints, so that a run that ended has ended when it starts again.
     """
     patience, best = run.config.patience_epochs, run.best
-    if run.epoch >= run.config.epochs:
-        return "epochs"
+    if run.epoch >= run.schedule.num_epochs:
+        return "steps" if run.config.steps else "epochs"
     if patience and best and run.epoch - (best["epoch"] + 1) >= patience:
         return "patience_epochs"
     return "max_minutes" if run.is_out_of_time else None
@@ -22,21 +22,29 @@ def why(run):
     """Returns in words what ended a training, and whose weights are taken."""
     reason = {
         "epochs": "all epochs are done",
+        "steps": f"all {run.config.steps} steps are done",
         "patience_epochs": f"no better top-1 in {run.config.patience_epochs} epochs",
         "max_minutes": f"{run.config.max_minutes:g} minutes are over",
     }[ended_by(run)]
-    kept = kept_step(run)
-    whose = f"epoch {kept // run.steps_per_epoch}"
-    if kept % run.steps_per_epoch:
-        whose = f"step {kept}, within epoch {run.epoch + 1}"
+    kept, epoch = kept_step(run), kept_epoch(run)
+    whose = f"epoch {epoch}"
+    if kept > run.schedule.steps_in(epoch):
+        whose = f"step {kept}, within epoch {epoch + 1}"
     return f"{reason}; the weights are those of {whose}"
+
+
+def kept_epoch(run):
+    """Returns the count of whole epochs after which the weights were as they are evaluated and saved."""
+    return run.best["epoch"] + 1 if _keeps_best(run) else run.epoch
 
 
 def kept_step(run):
     """Returns the step after which the weights were as they are evaluated and saved."""
-    if run.config.keep_epoch == "best" and run.best is not None:
-        return (run.best["epoch"] + 1) * run.steps_per_epoch
-    return run.step
+    return run.schedule.steps_in(run.best["epoch"] + 1) if _keeps_best(run) else run.step
+
+
+def _keeps_best(run):
+    return run.config.keep_epoch == "best" and run.best is not None
 
 
 def restore_kept(run):

@@ -10,6 +10,7 @@ import numpy as np
 
 from train.loop.checkpoints import CheckpointError
 from train.loop.ending import OutOfTime
+from train.loop.precise_norms import precise_norms
 from train.loop.state import Validation
 from train.loop.stopping import Stopped
 from train.loop.watching import reports_of, row_of, write_curves
@@ -75,17 +76,17 @@ def _remedy(text, config):
 
 
 def _fit_from(run, reports):
-    """Trains from the run's step to the end of its epoch, or from an epoch's beginning to the end."""
-    config, data, model = run.config, run.data, run.model
-    steps, done = run.steps_per_epoch, run.step - run.epoch * run.steps_per_epoch
+    """Trains from the run's step to its epoch's end, or from an epoch's beginning through all whole ones."""
+    data, model, schedule = run.data, run.model, run.schedule
+    left, whole = run.steps_in_epoch - run.step_in_epoch, schedule.steps // schedule.steps_per_epoch
     callbacks = keras.callbacks.CallbackList(
         [_Watch(run), *reports, _Saves(run, reports)],  # The reports say what the watch finds.
         add_history=True,
         model=model,
-        epochs=config.epochs,
-        steps=steps,
+        epochs=schedule.num_epochs,
+        steps=left,
     )
-    if done == steps:  # What is left of the epoch is its validation.
+    if not left:  # What is left of the epoch is its validation.
         callbacks.on_train_begin()
         callbacks.on_epoch_end(run.epoch, dict(run.logs))
         callbacks.on_train_end()
@@ -94,8 +95,8 @@ def _fit_from(run, reports):
     model.fit(
         shared_out(data.batches(run.step, skipped, part), model, part),
         initial_epoch=run.epoch,
-        epochs=run.epoch + 1 if done else config.epochs,
-        steps_per_epoch=steps - done,
+        epochs=whole if left == schedule.steps_per_epoch else run.epoch + 1,
+        steps_per_epoch=left,
         shuffle=False,  # The batches are in the right order already.
         callbacks=callbacks,
     )
@@ -138,7 +139,7 @@ class _Watch(keras.callbacks.Callback):
         val, account, before = self._run.data.val, self._run.data.accounts["val"], dict(logs)
         prepare(self._run, logs)
         try:
-            with self._run.average.shown():
+            with self._run.average.shown(), precise_norms(self._run, self._run.step):
                 progress = Validation(self._run)
                 scores = evaluate(self.model, val, self._centre, account, False, progress)
         except Stopped:
@@ -152,7 +153,7 @@ class _Watch(keras.callbacks.Callback):
 
 def _shown(run):
     """Returns the paths of the videos of the last step, as text."""
-    schedule, step = run.data.schedule, run.step - 1
+    schedule, step = run.schedule, run.step - 1
     clips = range(step * schedule.videos_per_step, (step + 1) * schedule.videos_per_step)
     rows = [int(schedule.order.row(clip, run.skipped.count(step))) for clip in clips]
     account = run.data.accounts["train"]  # Others took the place of bad videos.
@@ -192,7 +193,7 @@ class _Saves(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Saves if it is time; raises `Stopped`, or `OutOfTime` if the epoch has steps that are left."""
         run = self._run
-        is_due, has_more = run.listen(), run.step < (run.epoch + 1) * run.steps_per_epoch
+        is_due, has_more = run.listen(), run.step_in_epoch < run.steps_in_epoch
         if is_due or run.is_stopping or (run.is_out_of_time and has_more):
             self._save(logs)
             self._stop()

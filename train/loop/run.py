@@ -16,9 +16,10 @@ from pipelines.whole_files import whole_file
 from train.config.parts import rates_of
 from train.data import mixes
 from train.loop import optim
-from train.loop.ending import ended_by, kept_step, restore_kept, why
+from train.loop.ending import ended_by, kept_epoch, kept_step, restore_kept, why
 from train.loop.fitting import fit
 from train.loop.losses import SmoothedCrossEntropy
+from train.loop.precise_norms import precise_norms
 from train.loop.schedules import schedule_of
 from train.loop.service import watched_service
 from train.loop.state import RunState
@@ -133,7 +134,7 @@ def _results(run):
     if workers.is_chief:
         print(f"training has ended: {why(run)}", flush=True)
     restore_kept(run)
-    with run.average.shown():
+    with run.average.shown(), precise_norms(run, kept_step(run)):
         with workers.together():
             if workers.is_chief:
                 save(model, config, run.data.classes)
@@ -142,7 +143,7 @@ def _results(run):
     accounts = run.accounts()
     check_accounts(accounts)
     results = measured(scores, config, progress.seconds) | {
-        "epoch": kept_step(run) // run.steps_per_epoch,
+        "epoch": kept_epoch(run),
         "step": kept_step(run),
         "ended_by": ended_by(run),
         "train_seconds": seconds,
@@ -218,20 +219,16 @@ def build_model(config, data):
     """Returns the compiled `Trainer` for a run's data; it has to be called in the strategy's scope."""
     network = build_network(config, len(data.classes))
     optim.freeze(network, config.freeze)
+    if config.partial_batch_norm:
+        optim.freeze_norms(network)
     model = Trainer(network.inputs, network.outputs, name=network.name)
     model.accumulation, model.clip_norm = config.accumulation, config.clip_norm or math.inf
+    model.consensus = config.consensus_clips
     if config.synchronized_batch_norm:
         for layer in network._flatten_layers():  # Those within blocks, too; Keras has no public way to them.
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True
-    optimizer = optim.SGD(
-        schedule_of(config, data.schedule.steps_per_epoch),
-        momentum=config.momentum,
-        nesterov=config.nesterov,
-        l2=config.weight_decay,
-        decayed=config.decayed,
-        rates=rates_of(config.rates),
-    )
+    optimizer = optimizer_of(config, data.schedule.steps_per_epoch)
     smoothing = config.label_smoothing
     # Labels of mixed clips are vectors.
     kind = "Categorical" if mixes(config) else "SparseCategorical"
@@ -247,6 +244,15 @@ def build_model(config, data):
     model.build_for(len(data.classes) if mixes(config) else None)
     model.optimizer.build(model.trainable_variables)  # A checkpoint may have values for its variables.
     return model
+
+
+def optimizer_of(config, steps_per_epoch):
+    """Returns the optimiser of a configuration, with its schedule."""
+    rate = schedule_of(config, steps_per_epoch)
+    groups = {"decay": config.weight_decay, "decayed": config.decayed, "rates": rates_of(config.rates)}
+    if config.optimizer == "adamw":
+        return optim.AdamW(rate, beta_1=config.momentum, beta_2=config.beta2, **groups)
+    return optim.SGD(rate, momentum=config.momentum, nesterov=config.nesterov, **groups)
 
 
 def check_accounts(accounts):

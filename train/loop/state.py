@@ -65,9 +65,19 @@ class RunState:
         self._scores_path = os.path.join(config.workdir, f"scores{number}.partial.npz")
 
     @property
-    def steps_per_epoch(self):
-        """The count of steps in an epoch."""
-        return self.data.schedule.steps_per_epoch
+    def schedule(self):
+        """The `pipelines.order.Schedule` of the training."""
+        return self.data.schedule
+
+    @property
+    def steps_in_epoch(self):
+        """The count of steps in the epoch that is under way, of which the last one may have fewer."""
+        return self.schedule.steps_in(self.epoch + 1) - self.schedule.steps_in(self.epoch)
+
+    @property
+    def step_in_epoch(self):
+        """How many of them are done."""
+        return self.step - self.schedule.steps_in(self.epoch)
 
     @property
     def is_trained(self):
@@ -193,7 +203,7 @@ class RunState:
     def data_of_run(self):
         """Returns what tells the videos of a run, and their order, from others."""
         fingerprints = {name: account.fingerprint for name, account in self.data.accounts.items()}
-        return fingerprints | {"steps_per_epoch": self.steps_per_epoch}
+        return fingerprints | {"steps_per_epoch": self.schedule.steps_per_epoch}
 
     def is_due(self, batches=0):
         """Returns whether it is time for the next checkpoint; `batches` are those of an evaluation since."""
@@ -203,7 +213,7 @@ class RunState:
 
     def where(self):
         """Returns words that say from where a run goes on, or nothing for a new one."""
-        of_all = f"step {self.step} of {self.data.schedule.steps}"
+        of_all = f"step {self.step} of {self.schedule.steps}"
         return f"; it goes on from its checkpoint of {of_all}" if self.step else ""
 
     def evaluation(self):

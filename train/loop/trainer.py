@@ -34,6 +34,8 @@ class Trainer(keras.Model):
 
     Attributes:
         accumulation: The count of parts A; it divides the clips that a device gets of a batch.
+        consensus: The count S of clips that each video of a batch has, one after the other along time, as in
+            [B, S * T, H, W, 3]. Their logits are averaged before the loss (Wang et al. 2016, TSN).
         clip_norm: The largest norm of all gradients together; they are scaled down to it.
 
     The optimizer must neither sum nor clip gradients itself, see `train.loop.optim.SGD`.
@@ -43,7 +45,7 @@ class Trainer(keras.Model):
     and learns shapes from `build_for`.
     """
 
-    accumulation, clip_norm = 1, float("inf")
+    accumulation, consensus, clip_norm = 1, 1, float("inf")
 
     def build_for(self, classes):
         """Builds metrics and loss; `classes` is the length of the labels, or None if they are numbers."""
@@ -94,14 +96,14 @@ class Trainer(keras.Model):
             sums = gradients
             losses.append(loss)
             logs = self.compute_metrics(part[0], part[1], logits)
-        gradients = _all_reduce(tf.distribute.ReduceOp.SUM, sums)
+        gradients = all_reduce(tf.distribute.ReduceOp.SUM, sums)
         rate = tf.identity(self.optimizer.learning_rate)  # Before the step, which counts on.
         norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(tf.constant(1.0))
         kept = tf.minimum(1.0, self.clip_norm / norm)
         gradients = [gradient * kept for gradient in gradients]
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
         logs |= {"batch_loss": tf.reduce_mean(tf.stack(losses)), "gradient_norm": norm, "learning_rate": rate}
-        means = _all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(list(logs.values())))
+        means = all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(list(logs.values())))
         return dict(zip(logs, tf.unstack(means), strict=True))
 
     def share_statistics(self):
@@ -120,13 +122,22 @@ class Trainer(keras.Model):
         statistics = [v.value for v in self.non_trainable_weights if v.value.dtype.is_floating]
         if not statistics:
             return
-        means = _all_reduce(tf.distribute.ReduceOp.MEAN, [tf.identity(value) for value in statistics])
+        means = all_reduce(tf.distribute.ReduceOp.MEAN, [tf.identity(value) for value in statistics])
         for variable, mean in zip(statistics, means, strict=True):
             variable.assign(mean)
 
+    def logits(self, clips):
+        """Returns the logits [B, K] of a training for clips [B, S * T, H, W, 3]."""
+        if self.consensus == 1:
+            return self(clips, training=True)
+        shape = tf.shape(clips)
+        clips = tf.reshape(clips, [-1, *self.input_shape[1:2], *tf.unstack(shape[2:])])  # [B * S, T, H, W, 3]
+        logits = self(clips, training=True)  # [B * S, K]
+        return tf.reduce_mean(tf.reshape(logits, [-1, self.consensus, logits.shape[-1]]), axis=1)
+
     def _gradients(self, clips, labels, weights):
         """Returns the loss of a part, its share of the gradients, scaled as the loss is, and its logits."""
-        logits = self(clips, training=True)
+        logits = self.logits(clips)
         # It is divided by the count of devices, as gradients are summed over them.
         shared = self.compute_loss(clips, labels, logits)
         scaled = self.optimizer.scale_loss(shared / self.accumulation)
@@ -156,7 +167,7 @@ def _timed_next(iterator):
         return batch, tf.cast(tf.timestamp() - start, tf.float32)
 
 
-def _all_reduce(operation, values):
+def all_reduce(operation, values):
     """Returns the sum or mean of all devices' values; for one device these are not copied."""
     context = tf.distribute.get_replica_context()
     return values if context.num_replicas_in_sync == 1 else context.all_reduce(operation, values)

@@ -90,20 +90,27 @@ class Pace:
         """The seconds of a validation."""
         run, view = self._run, self._run.seconds_per_view
         if view is None:
-            view = self.step / run.config.batch_size / 3 * (run.config.test_size / run.config.crop) ** 2
+            clips = run.config.batch_size * run.config.consensus_clips
+            view = self.step / clips / 3 * (run.config.test_size / run.config.crop) ** 2
         return view * len(run.data.val.manifest) / run.workers.part.count
+
+    @property
+    def statistics(self):
+        """The seconds of the batches by which batch norms are made precise, which go forward only."""
+        return min(self._run.config.precise_batch_norm, self._run.schedule.steps) * self.step / 3
 
     @property
     def evaluation(self):
         """The seconds of the last evaluation."""
-        return self.validation * self._run.config.test_clips * self._run.config.test_crops
+        views = self._run.config.test_clips * self._run.config.test_crops
+        return self.validation * views + self.statistics
 
     @property
     def training(self):
         """The seconds of the steps and validations that are left."""
-        run, config = self._run, self._run.config
-        steps = config.epochs * run.steps_per_epoch - run.step
-        return steps * self.step + (config.epochs - run.epoch) * self.validation
+        run, schedule = self._run, self._run.schedule
+        validations = (schedule.num_epochs - run.epoch) * (self.validation + self.statistics)
+        return (schedule.steps - run.step) * self.step + validations
 
     @property
     def left(self):
@@ -113,12 +120,13 @@ class Pace:
 
     def words(self):
         """Returns a sentence that says how long the run will take, and when --max_minutes will end it."""
-        run, epoch = self._run, self._run.steps_per_epoch * self.step + self.validation
+        run, of_epoch = self._run, self._run.schedule.steps_per_epoch
+        epoch = of_epoch * self.step + self.validation + self.statistics
         text = f"about {spelt(self.left)} to go: {spelt(epoch)} an epoch, evaluation {spelt(self.evaluation)}"
         if self.left < self.training + self.evaluation:
-            done = run.step / run.steps_per_epoch + max(60 * run.config.max_minutes - run.seconds, 0) / epoch
+            done = run.step / of_epoch + max(60 * run.config.max_minutes - run.seconds, 0) / epoch
             text += f"\n--max_minutes={run.config.max_minutes:g} ends training in epoch {int(done) + 1} of "
-            text += f"{run.config.epochs}, before the rate has fallen to 0"
+            text += f"{run.schedule.num_epochs}, before the rate has fallen to 0"
         return text
 
 
@@ -161,19 +169,19 @@ class Line(keras.callbacks.Callback):
         self._is_traced = True
         if self._pace.is_known and not self._said:
             self._say_time()
-        done = run.step - run.epoch * run.steps_per_epoch
-        if now - self._shown < (0.1 if self._is_terminal else 60) and done < run.steps_per_epoch:
+        done, steps = run.step_in_epoch, run.steps_in_epoch
+        if now - self._shown < (0.1 if self._is_terminal else 60) and done < steps:
             return
         left = f"{spelt(self._pace.left)} left  " if self._pace.is_known else ""
-        left = "validation ...  " if done == run.steps_per_epoch else left
-        if self._is_terminal or done < run.steps_per_epoch:
-            self._show(f"{done}/{run.steps_per_epoch}  {left}{_of(logs, '')}")
+        left = "validation ...  " if done == steps else left
+        if self._is_terminal or done < steps:
+            self._show(f"{done}/{steps}  {left}{_of(logs, '')}")
 
     def on_epoch_end(self, epoch, logs=None):
         """Says what the epoch came to."""
         self._show(f"{_of(logs, '')}  {_of(logs, 'val_')}")
         self.close()
-        if self._said < 2 and self._pace.is_known and epoch + 1 < self._run.config.epochs:
+        if self._said < 2 and self._pace.is_known and epoch + 1 < self._run.schedule.num_epochs:
             self._say_time(epochs=1)
 
     def _say_time(self, epochs=0):
@@ -182,7 +190,7 @@ class Line(keras.callbacks.Callback):
         print(self._pace.words(), flush=True)
 
     def _show(self, text):
-        text = f"Epoch {self._run.epoch + 1}/{self._run.config.epochs}  {text}"
+        text = f"Epoch {self._run.epoch + 1}/{self._run.schedule.num_epochs}  {text}"
         self._shown = time.monotonic()
         if self._is_terminal:
             # What others print, as of a bad video, then begins at the beginning of the line.
@@ -215,7 +223,7 @@ class Board(keras.callbacks.Callback):
 
     def __init__(self, run):
         super().__init__()
-        self._run, self._every = run, max(1, min(_EVERY_STEPS, run.steps_per_epoch // 10))
+        self._run, self._every = run, max(1, min(_EVERY_STEPS, run.schedule.steps_per_epoch // 10))
         directory = os.path.join(run.config.workdir, "tensorboard")
         self._writers = {
             split: tf.summary.create_file_writer(os.path.join(directory, split))

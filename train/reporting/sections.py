@@ -57,7 +57,7 @@ def _account(run, split):
 def _end(run):
     """Returns a sentence on how far the run came."""
     done = run.curves.get("epoch") or [0]
-    planned = f" of {run.config.epochs}" if run.config else ""
+    planned = f" of {run.config.epochs}" if run.config and not run.config.steps else ""
     if not run.results:
         return f"The run is not done: {done[-1]}{planned} epochs are, and results.json is not there."
     seconds = number(run.results.get("train_seconds"))

@@ -6,7 +6,7 @@ import types
 import numpy as np
 
 from pipelines.dataset import evaluation_views
-from train.data import mixes, samplers, test_format, training_batches
+from train.data import mixes, samplers, test_format, training_batches, training_format
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ def training_clips(config, data, count, account):
     count = min(count, schedule.steps_per_epoch * schedule.batch_size)
     if not mixes(config):  # What is in a batch matters to clips that are mixed; others need not wait for it.
         size = min(-(-count // schedule.repeats) * schedule.repeats, schedule.batch_size)
-        schedule = dataclasses.replace(schedule, batch_size=size, epochs=1)
+        schedule = dataclasses.replace(schedule, batch_size=size, epochs=1, last_step=0)
     alone = dataclasses.replace(config, data_service="")  # A service makes the same batches.
     batches = training_batches(alone, data.train, account, schedule)
     clips = []
@@ -119,15 +119,15 @@ def _origin(config, source, schedule, index):
 
     The pipeline tells no path. What it reads is a function of seed, epoch and index, so it is read again.
     """
-    counts, sample = [], samplers(config)[0]
+    counts, sample, frames = [], samplers(config)[0], training_format(config).frames
 
     def noting(count, draws):
         counts.append(int(count))
-        return sample(count, config.clip_frames, draws)
+        return sample(count, frames, draws)
 
     for attempt in range(100):
         row = int(schedule.order.row(index, attempt))
-        draws = schedule.order.draws(index, attempt, config.clip_frames)
+        draws = schedule.order.draws(index, attempt, frames)
         ok, _, seconds, _ = source.fetch(row, noting, np.asarray(draws), _corner)
         if ok:
             return source.manifest.videos[row].path, counts[-1], np.asarray(seconds)
