@@ -62,7 +62,7 @@ def test_seed_and_names_decide_and_nothing_else():
 
 
 def test_parts_of_one_file_are_drawn_one_by_one():
-    parts = tuple(Video("/data/film.mp4", (Label(0),), float(n), n + 1.0, "train") for n in range(30))
+    parts = tuple(Video("/videos/film.mp4", (Label(0),), float(n), n + 1.0, "train") for n in range(30))
     first, _ = some_of_each_class(Manifest(parts, ("a",)), {"train": 10})
     assert len(set(first.videos)) == 10 and set(first.videos) != set(parts[:10])
     turned, _ = some_of_each_class(Manifest(parts[::-1], ("a",)), {"train": 10})
