@@ -51,7 +51,9 @@ def check_fingerprint(directory):
 
 
 def read_serving(path):
-    """Returns what serving.json says: `classes`, `frames`, `size`, `mean` and `std`.
+    """Returns what serving.json says: `classes`, `activation`, `frames`, `size`, `mean` and `std`.
+
+    Older files have no `activation`, which is then "softmax".
 
     Raises:
         ValueError: The file is no JSON, or lacks one of them, or has another kind of value there.
@@ -62,12 +64,13 @@ def read_serving(path):
         serving = json.load(file)
     if not isinstance(serving, dict):
         serving = {}
+    serving = {"activation": "softmax"} | serving
     wrong = [name for name, fits in _FITS.items() if not fits(serving.get(name))]
     if wrong:
         received = ", ".join(f"{name}={visible(repr(serving.get(name)), 60)}" for name in wrong)
         raise ValueError(
-            f"Expected names of classes, whole numbers of frames and pixels, and three means and deviations "
-            f"in {str(path)!r}. Received {received}. Try: {remedy}."
+            f"Expected names of classes, softmax or sigmoid, whole numbers of frames and pixels, and three "
+            f"means and deviations in {str(path)!r}. Received {received}. Try: {remedy}."
         )
     return serving
 
@@ -87,6 +90,7 @@ def _is_colour(value):
 
 _FITS = {
     "classes": _is_names,
+    "activation": lambda value: value in ("softmax", "sigmoid"),
     "frames": _is_count,
     "size": _is_count,
     "mean": _is_colour,

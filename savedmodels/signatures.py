@@ -41,7 +41,8 @@ def classify(model, serving):
 
     Args:
         model: Keras model from normalised clips [B, T, size, size, 3] to logits [B, K].
-        serving: Dictionary with `classes` (K names), `frames` (T), `size` (pixels), `mean` and `std`.
+        serving: Dictionary with `classes` (K names), `frames` (T), `size` (pixels), `mean` and `std`;
+            `activation` makes probabilities of logits, "sigmoid" or "softmax", which it is by default.
 
     Returns:
         `tf.function`: uint8 `clip` [B, T, H, W, 3] -> {`probabilities`: float32 [B, K], `classes`:
@@ -57,6 +58,8 @@ def classify(model, serving):
             f"{model.output_shape[-1]}. Try: model.keras and serving.json of the same run."
         )
 
+    activation = {"softmax": tf.nn.softmax, "sigmoid": tf.nn.sigmoid}[serving.get("activation", "softmax")]
+
     @tf.function(
         input_signature=[tf.TensorSpec((None, serving["frames"], None, None, 3), tf.uint8, name="clip")]
     )
@@ -65,7 +68,7 @@ def classify(model, serving):
             pixels = preprocess(clip, serving["size"], serving["mean"], serving["std"])
         logits = model(pixels, training=False)
         names = tf.tile(tf.constant(serving["classes"])[None], (tf.shape(clip)[0], 1))
-        return {"probabilities": tf.nn.softmax(tf.cast(logits, tf.float32)), "classes": names}
+        return {"probabilities": activation(tf.cast(logits, tf.float32)), "classes": names}
 
     return serving_default
 

@@ -46,6 +46,7 @@ std                     (58.395, 57.12, 57.375)   three numbers above 0
 crop_method             'multi_scale'             one of multi_scale, scale_jitter, random_resized
 crop_scales             (1.0, 0.875, 0.75, 0.66)  fractions in (0, 1]
 jitter_sides            (256, 320)
+crop_area               (0.08, 1.25)              two rising numbers above 0, the first of at most 1
 flip                    True
 rand_augment_layers     0                         at least 0
 rand_augment_magnitude  9                         in [0, 30]
@@ -77,6 +78,7 @@ beta2                   0.999                     in [0, 1)
 nesterov                False
 weight_decay            0.0001                    at least 0
 decayed             ('kernels', 'regions')  some of kernels, regions, biases, norms, block_gammas, block_betas
+multi_label             False
 label_smoothing         0.0                       in [0, 1)
 clip_norm               20.0                      at least 0
 accumulation            1                         at least 1

@@ -300,6 +300,7 @@ def test_mean_average_precision_is_that_of_charades():
     without = int((~labels.any(1)).sum())
     assert found == {
         "mAP": pytest.approx(np.nanmean(expected)),
+        "loss": pytest.approx(np.log1p(np.exp(np.where(labels, -logits, logits))).mean()),
         "classes_with_videos": 7,
         "videos": 50,
         "videos_without_label": without,

@@ -10,7 +10,7 @@ import socket
 import tensorflow as tf
 
 from pipelines.account import Account
-from pipelines.augmenting import colour, crops, erasing, mixing, rand_augment
+from pipelines.augmenting import mixing
 from pipelines.augmenting.resizing import scale_short_side
 from pipelines.clips import SAMPLING, consensus_training_clips
 from pipelines.dataset import ClipFormat, check_training, evaluation_views, training_clips
@@ -23,20 +23,10 @@ from pipelines.manifest.annotations.folders import import_command
 from pipelines.order import WHOLE, Schedule
 from pipelines.records.source import is_records, open_records
 from pipelines.video_files import VideoFiles
+from train.augmentation import training_transform
 from train.config.fields import nearest
 
 _logger = logging.getLogger(__name__)
-
-# The name of a training crop -> function (config) -> function (frames, seed) -> clip.
-CROPS = {
-    "multi_scale": lambda config: functools.partial(
-        crops.multi_scale_crop, size=config.crop, scales=config.crop_scales
-    ),
-    "scale_jitter": lambda config: functools.partial(
-        crops.scale_jitter_crop, size=config.crop, short_sides=config.jitter_sides
-    ),
-    "random_resized": lambda config: functools.partial(crops.random_resized_crop, size=config.crop),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +62,7 @@ def open_data(config):
 
     Raises:
         FileNotFoundError: An annotation file or a directory is missing.
-        ValueError: A split is malformed or has other classes, or a video has not exactly one label; there are
+        ValueError: A split is malformed, has other classes, or labels that the flags do not allow; there are
             fewer videos than a batch shows; flips would make labels wrong; a service cannot be reached, or
             the training split is not records; or records have another frame rate than `fps`.
     """
@@ -102,7 +92,8 @@ def open_split(config, annotations, decode=decode_frames, classes=None, multi_la
             of Kinetics.
         decode: The decoder of files.
         classes: Class names that the split must have; None takes the split's own.
-        multi_label: Whether a video may have several labels, none, or some for a part of its time.
+        multi_label: Whether a video may have several labels, none, or some for a part of its time, also
+            without --multi_label.
 
     Returns:
         `VideoFiles` or `Records`.
@@ -152,10 +143,10 @@ def _check_split(source, path, config, classes, multi_label):
             f"Received {len(manifest.classes)} classes, and they or their order differ. "
             "Try: import both splits from the same annotations."
         )
-    if manifest.multi_label and not multi_label:
+    if manifest.multi_label and not (multi_label or config.multi_label):
         raise ValueError(
-            f"Expected one label a video in {path} for training. Received several, none, or time spans. "
-            "Try: a manifest with one label a row; python -m train.evaluate takes this one."
+            f"Expected one label a video in {path}. Received several, none, or time spans. "
+            "Try: --multi_label, with a sigmoid for each class."
         )
     if source.fps != config.fps:  # Prediction reads files, and has to sample as evaluation does.
         raise ValueError(
@@ -235,26 +226,6 @@ def samplers(config):
     return training, test
 
 
-def training_transform(config):
-    """Returns the function (uint8 frames, seed) -> uint8 clip that crops, and augments as the flags say."""
-    steps = [CROPS[config.crop_method](config)]
-    if config.rand_augment_layers:
-        layers, magnitude = config.rand_augment_layers, config.rand_augment_magnitude
-        steps.append(functools.partial(rand_augment.rand_augment, num_layers=layers, magnitude=magnitude))
-    if config.colour_jitter:
-        strength = dict.fromkeys(("brightness", "contrast", "saturation"), config.colour_jitter)
-        steps.append(functools.partial(colour.colour_jitter, hue=config.colour_jitter / 4, **strength))
-    if config.erasing:
-        steps.append(functools.partial(erasing.random_erasing, probability=config.erasing))
-
-    def transform(frames, seed):
-        for step, step_seed in zip(steps, tf.unstack(tf.random.split(seed, len(steps))), strict=True):
-            frames = step(frames, seed=step_seed)
-        return frames
-
-    return transform
-
-
 def training_batches(config, source, account, schedule, first_step=0, skipped=(), part=WHOLE):
     """Returns the training batches from a step on, see `pipelines.dataset.training_clips`."""
     scale = functools.partial(scale_short_side, size=config.short_side) if config.short_side else None
@@ -269,6 +240,7 @@ def training_batches(config, source, account, schedule, first_step=0, skipped=()
         account=account,
         scale=scale,
         mix=mix if mixes(config) else None,
+        multi_label=config.multi_label,
         first_step=first_step,
         skipped=skipped,
         part=part,

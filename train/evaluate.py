@@ -63,10 +63,11 @@ def evaluate_model(config, annotations="", savedmodel="", verbose=True):
         source = open_split(config, annotations, decode, multi_label=True)
         trained = read_trained(config, savedmodel, source.manifest.classes)
         source.manifest = in_classes(source.manifest, trained.classes, annotations)
-        if savedmodel and source.manifest.multi_label:
+        if savedmodel and source.manifest.multi_label and not config.multi_label:
             raise ValueError(
-                f"Expected one label a video in {annotations} for a SavedModel, whose probabilities do "
-                "not compare videos. Received several, none, or time spans. Try: --workdir=RUN alone."
+                f"Expected one label a video in {annotations} for a SavedModel without --multi_label, whose "
+                "probabilities do not compare videos. Received several, none, or time spans. Try: "
+                "--workdir=RUN alone."
             )
         account, progress = Account(source.manifest, config.max_bad_fraction), Progress()
         scores = scores_of(trained, source, account, verbose, progress)
@@ -138,9 +139,10 @@ def report(scores, results):
     views = f", {results['clips']} clips x {results['crops']} crops" if "clips" in results else ""
     lines = []
     if scores.multi_label:
-        found = f"mAP {results['mAP']:.1%} over {results['classes_with_videos']} classes"
+        found = f"{accuracies(results)} over {results['classes_with_videos']} classes"
         lines += [f"{found} on {results['videos']} videos{views}"]
         lines += [f"{n} videos have no label" for n in [results["videos_without_label"]] if n]
+        lines += [f"loss {results['loss']:.3f} nats"]
     else:
         error = f"calibration error {results['calibration_error']:.3f}, Brier score {results['brier']:.3f}"
         lines += [

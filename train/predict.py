@@ -24,7 +24,7 @@ from train.command_line import define_flags, print_warnings_alone
 from train.config.fields import in_flags, names_of_flags, parse_or_end, refuse_words
 from train.data import decoder
 from train.loop.workdir import write_text
-from train.scoring.measures import log_softmax
+from train.scoring.measures import LOG_PROBABILITIES
 from train.scoring.trained import evaluation_config, read_trained, scores_of
 
 _BAR_WIDTH = 30
@@ -54,7 +54,8 @@ def predict(paths, trained, verbose=False):
         with decoder(trained.config) as decode:
             source = VideoFiles(manifest, decode, trained.config.fps)
             scores = scores_of(trained, source, account, verbose)
-        found = dict(zip(scores.paths, np.exp(log_softmax(scores.logits)), strict=True))
+        probabilities = np.exp(LOG_PROBABILITIES[trained.config.activation](scores.logits))
+        found = dict(zip(scores.paths, probabilities, strict=True))
     except TooManyBadVideos:  # All of them are.
         found = {}
     reasons = account.reasons()

@@ -25,6 +25,7 @@ def training_clips(
     account,
     scale=None,
     mix=None,
+    multi_label=False,
     first_step=0,
     skipped=(),
     part=WHOLE,
@@ -51,6 +52,7 @@ def training_clips(
             together. None keeps frames as they are stored.
         mix: Function (clips float32, labels float32 [B, K], seed int32 [2], among) -> (clips, labels), as in
             `pipelines.augmenting.mixing`; labels are then vectors.
+        multi_label: Whether labels are vectors even if each video has one.
         first_step: The batch to begin with, counted over all epochs.
         skipped: Steps whose videos give way to others, as if they were bad; a step may stand there again.
         part: The `pipelines.order.Part` of each batch that is made. All parts together are the batches
@@ -61,7 +63,7 @@ def training_clips(
 
     Returns:
         `tf.data.Dataset` of (float32 [B, T, size, size, 3], labels): int32 [B], or float32 [B, K] if the
-        manifest has several labels a video or `mix` is given. B is the size of the part.
+        manifest has several labels a video, or with `mix` or `multi_label`. B is the size of the part.
 
     Raises:
         ValueError: Flips would make labels wrong, the source cannot be sent to a service, or the workers
@@ -69,7 +71,7 @@ def training_clips(
     """
     check_training(source, flip, service)
     places = part.places(schedule.videos_per_step, mirrored=mix is not None)
-    labels_of = clip_labels(source.manifest, vectors=mix is not None)
+    labels_of = clip_labels(source.manifest, vectors=multi_label or mix is not None)
     views, blank_views = _view_makers(clip_format, schedule, transform, flip)
 
     @plainly

@@ -1,8 +1,9 @@
-"""The command that makes manifests, checks their files, splits them and sums them up.
+"""The command that makes manifests, checks their files, splits them, takes parts of them and sums them up.
 
 python -m pipelines.manifest import --format=kinetics --data_dir=DIR --annotations=train.csv --output=M.jsonl
 python -m pipelines.manifest check --manifest=M.jsonl
 python -m pipelines.manifest split --manifest=M.jsonl --val_fraction=0.2
+python -m pipelines.manifest subset --manifest=M.jsonl --classes=200 --per_class=train=400 --output=S.jsonl
 python -m pipelines.manifest summary --manifest=M.jsonl
 """
 
@@ -16,7 +17,8 @@ import sys
 
 from pipelines.manifest.annotations import FORMATS
 from pipelines.manifest.checking import check_manifest
-from pipelines.manifest.files import read_manifest, without_bad, write_manifest
+from pipelines.manifest.files import check_new, read_manifest, without_bad, write_manifest
+from pipelines.manifest.subset_command import add_subset
 from pipelines.manifest.summary import summary
 
 
@@ -60,7 +62,8 @@ def _parser(arguments):
     """Returns the parser; its `import` has the flags of the format that the arguments name."""
     parser = FlagParser(
         prog="python -m pipelines.manifest",
-        description="Makes manifests, decodes their files to see what they are, splits and sums them up.",
+        description="Makes manifests, decodes their files to see what they are, splits them, takes parts of "
+        "them and sums them up.",
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -72,6 +75,7 @@ def _parser(arguments):
         _add_flags(command, FORMATS[chosen])
     _add_check(commands)
     _add_split(commands)
+    add_subset(commands)
     of = commands.add_parser("summary", help="print what a manifest holds", allow_abbrev=False)
     of.add_argument("--manifest", required=True, help="the .jsonl or .csv file")
     of.set_defaults(run=_run_summary)
@@ -161,18 +165,7 @@ def _add_split(commands):
 
 
 def _run_import(options):
-    if os.path.exists(options.output):
-        raise ValueError(
-            f"Expected an --output that does not exist. Received {options.output}. "
-            "Try: another name, or remove the file and what is known of its videos."
-        )
-    stem, suffix = os.path.splitext(options.output)
-    if suffix not in (".jsonl", ".csv"):
-        raise ValueError(
-            f"Expected an --output that ends in .jsonl or .csv. Received {options.output}. "
-            f"Try: --output={stem}.jsonl"
-        )
-    os.makedirs(os.path.dirname(options.output) or ".", exist_ok=True)
+    check_new(options.output)
     form = FORMATS[options.format]
     manifest = _read_splits(form, {name: getattr(options, name) for name in form.flags})
     unusable = without_bad(manifest, options.output).unusable

@@ -133,6 +133,25 @@ def write_manifest(path, manifest):
             ) from None
 
 
+def check_new(output):
+    """Checks the path of a manifest that is to be made, and makes its folder.
+
+    Raises:
+        ValueError: It is there already, or has another suffix.
+    """
+    if os.path.exists(output):
+        raise ValueError(
+            f"Expected an --output that does not exist. Received {output}. "
+            "Try: another name, or remove the file and what is known of its videos."
+        )
+    stem, suffix = os.path.splitext(output)
+    if suffix not in (".jsonl", ".csv"):
+        raise ValueError(
+            f"Expected an --output that ends in .jsonl or .csv. Received {output}. Try: --output={stem}.jsonl"
+        )
+    os.makedirs(os.path.dirname(output) or ".", exist_ok=True)
+
+
 class Listings(dict):
     """Maps each folder to {name in it: whether that is a folder}; a folder is read when it is asked for."""
 

@@ -1,7 +1,6 @@
 """Splits a manifest into training and validation, class by class, with all copies of a video on one side."""
 
 import dataclasses
-import hashlib
 import multiprocessing.pool
 import os
 
@@ -10,6 +9,7 @@ import numpy as np
 import tqdm
 
 from pipelines.bad_video import BadVideo
+from pipelines.manifest.subset import draw, shared_folder
 
 _MOMENTS, _SIDE = 16, 16  # Frames of a video that are compared, and the sides of their grey pictures.
 _NOTHING = 1.0  # The difference between still videos that are alike, in grey levels of 0-255.
@@ -36,13 +36,12 @@ def split_by_class(manifest, val_fraction, seed=0, alike=()):
     if not 0 < val_fraction < 1:
         raise ValueError(f"Expected val_fraction in (0, 1). Received val_fraction={val_fraction}. Try: 0.2")
     videos = manifest.videos
-    shared = os.path.commonpath([os.path.dirname(os.path.abspath(video.path)) for video in videos])
+    shared = shared_folder(videos)
 
-    def draw(group):
-        name = min(os.path.relpath(videos[row].path, shared) for row in group)
-        return hashlib.sha256(f"{seed} {name}".encode("utf-8", "surrogateescape")).digest()
+    def lot(group):
+        return draw(seed, min(os.path.relpath(videos[row].path, shared) for row in group))
 
-    groups = sorted(_groups(videos, alike), key=draw)
+    groups = sorted(_groups(videos, alike), key=lot)
     counts = np.zeros((len(groups), len(manifest.classes)), int)
     for place, group in enumerate(groups):
         for row in group:

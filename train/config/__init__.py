@@ -25,6 +25,16 @@ class Config(EvaluationFields, TrainingFields, ClipFields, NetworkFields, DataFi
     def __post_init__(self):
         check_fields(self, RELATIONS)
 
+    @property
+    def activation(self):
+        """What makes probabilities of logits: "sigmoid" if videos may have several labels, else "softmax"."""
+        return "sigmoid" if self.multi_label else "softmax"
+
+    @property
+    def measure(self):
+        """By which result of their validations epochs are compared: "top1" or "mAP"; more is better."""
+        return "mAP" if self.multi_label else "top1"
+
     def to_flags(self):
         """Returns the text of a flag file that gives this configuration again."""
         lines = []

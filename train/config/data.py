@@ -6,6 +6,7 @@ import math
 
 from pipelines.clips import SAMPLING, SHORT
 from train.config.fields import (
+    Constraint,
     above,
     all_of,
     at_least,
@@ -107,6 +108,15 @@ class ClipFields:
     )
     jitter_sides: tuple[int, ...] = _augment(
         (256, 320), "range of the short side for the scale_jitter crop, in pixels"
+    )
+    crop_area: tuple[float, ...] = _augment(
+        (0.08, 1.25),
+        "range of the area of the random_resized crop / area of the frame; above 1 nothing fits, and the "
+        "centre square is taken more often",
+        Constraint(
+            lambda area: len(area) == 2 and 0 < area[0] <= min(area[1], 1) and math.isfinite(area[1]),
+            "two rising numbers above 0, the first of at most 1",
+        ),
     )
     flip: bool = _augment(True, "mirror half of the training clips; refused where left is not right")
     rand_augment_layers: int = _augment(0, "operations of RandAugment on a training clip", at_least(0))

@@ -29,6 +29,12 @@ RELATIONS = (
         lambda c: (c.crop, c.crop * 5 // 4),
     ),
     Relation(
+        "crop_method",
+        lambda c: c.crop_method == "random_resized" or c.crop_area == (0.08, 1.25),
+        "random_resized beside --crop_area, which no other crop has",
+        lambda c: "random_resized",
+    ),
+    Relation(
         "batch_size",
         lambda c: c.batch_size % c.repeats == 0,
         "a multiple of --repeats={0.repeats}",

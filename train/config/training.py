@@ -91,8 +91,15 @@ class TrainingFields:
         "outside of attention blocks",
         all_of(KINDS.__contains__, f"some of {', '.join(KINDS)}"),
     )
+    multi_label: bool = _optimise(
+        False,
+        "videos may have several labels, none, or some for a part of their time: each class has a sigmoid, "
+        "and the loss is the mean over the classes of binary cross-entropies",
+    )
     label_smoothing: float = _optimise(
-        0.0, "part of each label that is spread evenly over all classes", from_to_below(0, 1)
+        0.0,
+        "part of each label that is spread evenly over all classes; with --multi_label over yes and no",
+        from_to_below(0, 1),
     )
     clip_norm: float = _optimise(20.0, "largest norm of all gradients together, 0 for no limit", at_least(0))
     accumulation: int = _optimise(
@@ -129,12 +136,12 @@ class TrainingFields:
     keep_checkpoints: int = _keep(2, "how many of the newest are kept, beside the best", at_least(1))
     keep_epoch: str = _keep(
         "last",
-        "epoch whose weights are evaluated in the end and saved: last, or best in the validations' top-1",
+        "epoch whose weights are evaluated in the end and saved: last, or best in validation by top-1 or mAP",
         one_of("last", "best"),
     )
     patience_epochs: int = _keep(
         0,
-        "epochs without a better top-1 in the validation after which training ends, 0 for no end",
+        "epochs without a better top-1 or mAP in the validation after which training ends, 0 for no end",
         at_least(0),
     )
     max_minutes: float = _keep(

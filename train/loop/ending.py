@@ -20,10 +20,11 @@ def ended_by(run):
 
 def why(run):
     """Returns in words what ended a training, and whose weights are taken."""
+    measure = run.config.measure.replace("top1", "top-1")
     reason = {
         "epochs": "all epochs are done",
         "steps": f"all {run.config.steps} steps are done",
-        "patience_epochs": f"no better top-1 in {run.config.patience_epochs} epochs",
+        "patience_epochs": f"no better {measure} in {run.config.patience_epochs} epochs",
         "max_minutes": f"{run.config.max_minutes:g} minutes are over",
     }[ended_by(run)]
     kept, epoch = kept_step(run), kept_epoch(run)

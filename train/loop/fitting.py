@@ -148,7 +148,9 @@ class _Watch(keras.callbacks.Callback):
         except FloatingPointError as error:
             raise Diverged(str(error).partition(" Try: ")[0].removesuffix(".")) from error
         self._run.validated = progress.evaluated
-        logs.update({f"val_{name}": scores[name] for name in ("loss", "top1", "top5") if name in scores})
+        shown = {name: scores[name] for name in ("loss", "top1", "top5", "mAP") if name in scores}
+        # There is no mAP if no video that can be read has a label.
+        logs.update({f"val_{name}": value or 0.0 for name, value in shown.items()})
 
 
 def _shown(run):
@@ -173,13 +175,13 @@ def prepare(run, logs=None):
         )
 
 
-def _is_better(logs, best):
-    """Returns whether a validation has a better top-1 than the best one, or the same at a lower loss.
+def _is_better(logs, best, measure="top1"):
+    """Returns whether a validation has more of a measure than the best one, or the same at a lower loss.
 
     Few videos have the same top-1 in many epochs.
     """
-    if best is None or logs["val_top1"] != best["top1"]:
-        return best is None or logs["val_top1"] > best["top1"]
+    if best is None or logs[f"val_{measure}"] != best[measure]:
+        return best is None or logs[f"val_{measure}"] > best[measure]
     return logs["val_loss"] < best.get("loss", -math.inf)  # Older checkpoints have no loss.
 
 
@@ -214,8 +216,9 @@ class _Saves(keras.callbacks.Callback):
             print(f"bad videos skipped: {counts}{overflows}", flush=True)
             run.write_accounts(accounts)
         run.history.append(row_of(run, logs))
-        if _is_better(logs, run.best):
-            found = {"epoch": epoch, "top1": logs["val_top1"], "loss": logs["val_loss"]}
+        measure = run.config.measure
+        if _is_better(logs, run.best, measure):
+            found = {"epoch": epoch, measure: logs[f"val_{measure}"], "loss": logs["val_loss"]}
             before, run.best = run.best, found
             if not self._save(is_best=True):
                 run.best = before

@@ -39,7 +39,8 @@ class Pictures(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Shows the confusion matrix of the validation."""
-        self._write("confusion_matrix", self._matrix, epoch)
+        if not self._run.config.multi_label:
+            self._write("confusion_matrix", self._matrix, epoch)
 
     def flush(self):
         """Does nothing, as each picture is written at once."""

@@ -18,7 +18,7 @@ from train.data import mixes
 from train.loop import optim
 from train.loop.ending import ended_by, kept_epoch, kept_step, restore_kept, why
 from train.loop.fitting import fit
-from train.loop.losses import SmoothedCrossEntropy
+from train.loop.losses import accuracies_of, has_vectors, loss_of
 from train.loop.precise_norms import precise_norms
 from train.loop.schedules import schedule_of
 from train.loop.service import watched_service
@@ -229,19 +229,13 @@ def build_model(config, data):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True
     optimizer = optimizer_of(config, data.schedule.steps_per_epoch)
-    smoothing = config.label_smoothing
-    # Labels of mixed clips are vectors.
-    kind = "Categorical" if mixes(config) else "SparseCategorical"
-    loss, accuracy = getattr(keras.losses, f"{kind}Crossentropy"), getattr(keras.metrics, f"{kind}Accuracy")
-    top_k = getattr(keras.metrics, f"{kind.replace('Categorical', 'TopKCategorical')}Accuracy")
     model.compile(
         optimizer,
-        loss=SmoothedCrossEntropy(smoothing) if smoothing else loss(from_logits=True),
-        # Of 5 classes and fewer, the best five are all.
-        metrics=[accuracy("top1"), *([top_k(5, "top5")] if len(data.classes) > 5 else ())],
+        loss=loss_of(config),
+        metrics=accuracies_of(config, len(data.classes)),
         jit_compile=False,  # XLA is slower on CPU, and fails under MirroredStrategy.
     )
-    model.build_for(len(data.classes) if mixes(config) else None)
+    model.build_for(len(data.classes) if has_vectors(config) else None)
     model.optimizer.build(model.trainable_variables)  # A checkpoint may have values for its variables.
     return model
 
@@ -270,6 +264,7 @@ def save(model, config, classes):
         keras.Model(model.inputs, model.outputs, name=model.name).save(partial)
     serving = {
         "classes": classes,
+        "activation": config.activation,
         "frames": config.clip_frames,
         "size": config.test_size,
         "mean": config.mean,

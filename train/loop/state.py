@@ -38,7 +38,7 @@ class RunState:
         metrics: The values of the metrics' variables then, [[of a device] of a variable], or None.
         skipped: The steps whose videos gave way to others, as their loss was NaN.
         overflows: How many steps left the weights as they were, as their gradients overflowed in float16.
-        best: {"epoch", "top1", "loss"} of the epoch with the best validation, or None.
+        best: {"epoch", "top1" or "mAP", "loss"} of the epoch with the best validation, or None.
         variables: The Keras variables that a checkpoint holds.
         history: A row of `curves.csv` for each epoch that is done, as a dictionary.
         is_stopping: Whether a worker has heard a signal.

@@ -22,6 +22,7 @@ COLUMNS = (
     *("epoch", "steps", "loss", "top1", "top5", "learning_rate"),
     *("val_loss", "val_top1", "val_top5", "seconds"),
 )
+COLUMNS_OF_SEVERAL_LABELS = ("epoch", "steps", "loss", "learning_rate", "val_loss", "val_mAP", "seconds")
 _STEPS, _MOST_STEPS = 5, 100  # Timed steps that an estimate needs, and takes.
 _EVERY_STEPS = 10  # A step in TensorBoard takes a millisecond, hardly more than a thousandth of ten steps.
 
@@ -31,7 +32,7 @@ def write_curves(run):
     path = os.path.join(run.config.workdir, "curves.csv")
     try:
         with whole_file(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer = csv.DictWriter(file, _columns(run), lineterminator="\n")
             writer.writeheader()
             writer.writerows(run.history)
     except OSError as error:
@@ -47,7 +48,11 @@ def tensorboard_command(workdir):
 def row_of(run, logs):
     """Returns the row of an epoch for `run.history`: the count of epochs and of steps, and its logs."""
     counts = {"epoch": run.epoch, "steps": run.step, "seconds": round(run.seconds, 3)}
-    return {name: counts.get(name, logs.get(name, "")) for name in COLUMNS}
+    return {name: counts.get(name, logs.get(name, "")) for name in _columns(run)}
+
+
+def _columns(run):
+    return COLUMNS_OF_SEVERAL_LABELS if run.config.multi_label else COLUMNS
 
 
 @contextlib.contextmanager
@@ -210,7 +215,8 @@ class Line(keras.callbacks.Callback):
 
 
 def _of(logs, split):
-    return f"{split}loss {logs[f'{split}loss']:.4f}  {split}top1 {logs[f'{split}top1']:.1%}"
+    shares = [f"  {split}{name} {logs[split + name]:.1%}" for name in ("top1", "mAP") if split + name in logs]
+    return f"{split}loss {logs[f'{split}loss']:.4f}{''.join(shares)}"
 
 
 class Board(keras.callbacks.Callback):

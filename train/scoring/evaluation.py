@@ -58,16 +58,17 @@ def video_scores(model, source, config, account, verbose=True, progress=None):
             "--workdir"
         )
     manifest = source.manifest
+    labels = true_labels(manifest, config.multi_label)[good]
     paths = tuple(videos[row].path for row in good)
-    return Scores(scores[good], true_labels(manifest)[good], paths, tuple(manifest.classes))
+    return Scores(scores[good], labels, paths, tuple(manifest.classes))
 
 
-def true_labels(manifest):
-    """Returns the labels of all videos: int [V], or bool [V, K] if a video may have several or none.
+def true_labels(manifest, vectors=False):
+    """Returns the labels of all videos: int [V], or bool [V, K] with `vectors` or if one has several or none.
 
     A label counts for the whole video, whenever in it the class is to be seen.
     """
-    if not manifest.multi_label:
+    if not (vectors or manifest.multi_label):
         return np.array([video.label for video in manifest.videos], int)
     labels = np.zeros((len(manifest), len(manifest.classes)), bool)
     for row, video in enumerate(manifest.videos):

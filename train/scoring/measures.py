@@ -20,9 +20,23 @@ def log_sigmoid(logits):
     return -np.logaddexp(0, -logits.astype(np.float64))
 
 
+# What makes probabilities of logits -> function (logits [N, K]) -> their logarithms [N, K].
+LOG_PROBABILITIES = {"softmax": log_softmax, "sigmoid": log_sigmoid}
+
+
 def cross_entropy(logits, labels):
     """Returns the mean over rows of -log softmax(logits)[label], in nats: the negative log-likelihood."""
     return float(-np.take_along_axis(log_softmax(logits), labels[:, None], axis=1).mean())
+
+
+def binary_cross_entropy(logits, labels):
+    """Returns the mean over rows and classes of -log sigmoid(x), in nats; x is -logit for what is no label.
+
+    Args:
+        logits: float [N, K].
+        labels: bool [N, K].
+    """
+    return float(-log_sigmoid(np.where(labels, logits, -logits)).mean())
 
 
 def accuracy(logits, labels, k):

@@ -37,7 +37,7 @@ class Scores:
     @property
     def probabilities(self):
         """float64 [V, K]: the softmax of the logits, or where a video may have several labels, sigmoids."""
-        return np.exp((measures.log_sigmoid if self.multi_label else measures.log_softmax)(self.logits))
+        return np.exp(measures.LOG_PROBABILITIES["sigmoid" if self.multi_label else "softmax"](self.logits))
 
     def save(self, path):
         """Writes an `.npz` file, whole or not at all."""
@@ -86,8 +86,9 @@ def summary(scores):
         `mean_class_accuracy`, in [0, 1]; `loss`, the mean cross-entropy in nats, which is the negative
         log-likelihood; `calibration_error`, with 15 bins, in [0, 1], and `brier`, in [0, 2]; and the count of
         `videos`. Where a video may have several labels: `mAP`, in [0, 1], the mean of the average precisions
-        of the classes that have videos, or None if none has; the count of these `classes_with_videos`, of
-        `videos`, and of `videos_without_label`, which count for nothing.
+        of the classes that have videos, or None if none has; `loss`, the mean binary cross-entropy of their
+        sigmoids over videos and classes, in nats; the count of these `classes_with_videos`, of `videos`, and
+        of `videos_without_label`, which count for the loss alone.
     """
     logits, labels = scores.logits, scores.labels
     if scores.multi_label:
@@ -95,6 +96,7 @@ def summary(scores):
         known = precisions[~np.isnan(precisions)]
         return {
             "mAP": float(known.mean()) if len(known) else None,
+            "loss": measures.binary_cross_entropy(logits, labels),
             "classes_with_videos": len(known),
             "videos": len(labels),
             "videos_without_label": int((~labels.any(axis=1)).sum()),

@@ -11,8 +11,10 @@ from train.scoring.measures import average_precisions, confusion_matrix, precisi
 
 def accuracies(results):
     """Returns the accuracies of a summary, in words; of 5 classes and fewer there is no top-5."""
-    names = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean class accuracy"}
-    return ", ".join(f"{words} {results[name]:.1%}" for name, words in names.items() if name in results)
+    names = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean class accuracy", "mAP": "mAP"}
+    found = {words: results[name] for name, words in names.items() if name in results}
+    shown = (f"{words} {value:.1%}" if value is not None else f"no {words}" for words, value in found.items())
+    return ", ".join(shown)
 
 
 def class_table(scores):

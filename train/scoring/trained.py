@@ -140,24 +140,31 @@ def _exported(config, directory):
             f"takes {frames} frames. Try: --workdir of the run that it was exported from."
         )
     clip = keras.Input((frames, config.test_size, config.test_size, 3))
-    model = keras.Model(clip, _LogProbabilities(loaded, len(classes))(clip))
+    model = keras.Model(clip, _Logits(loaded, len(classes), config.activation)(clip))
     # The pixels remain as they are: the SavedModel itself normalises them.
     plain = dataclasses.replace(config, mean=(0.0,) * 3, std=(1.0,) * 3)
     return Trained(model, plain, classes, directory)
 
 
-class _LogProbabilities(keras.layers.Layer):
-    """The logarithms of what a SavedModel gives for clips: the softmax of these are its probabilities."""
+class _Logits(keras.layers.Layer):
+    """Logits of which a SavedModel's probabilities are the softmax, or the sigmoids.
 
-    def __init__(self, loaded, classes):
+    Of a softmax they are the logarithms of the probabilities. Sigmoids above 1 - 2^-24 are all the same in
+    float32, and so are their logits.
+    """
+
+    def __init__(self, loaded, classes, activation):
         super().__init__(dtype="float32")
-        self._loaded, self._classes = loaded, classes
+        self._loaded, self._classes, self._activation = loaded, classes, activation
 
     def call(self, clips):
         """Returns float32 [B, K] for pixels [B, T, H, W, 3], in whole grey levels."""
         clips = tf.cast(clips, tf.uint8)
         probabilities = self._loaded.signatures["serving_default"](clip=clips)["probabilities"]
-        return tf.math.log(tf.maximum(probabilities, 1e-37))
+        logits = tf.math.log(tf.maximum(probabilities, 1e-37))
+        if self._activation == "sigmoid":
+            logits -= tf.math.log(tf.maximum(1 - probabilities, 2**-24))
+        return logits
 
     def compute_output_shape(self, shape):
         """Returns (B, K)."""
