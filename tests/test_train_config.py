@@ -90,9 +90,14 @@ OTHER = Config(
     test_clips=2,
     test_crops=1,
     test_size=72,
+    test_short_side=80,
+    test_crop_places="whole",
+    test_pooling="max",
 )
 # A service does not go with rewinding.
 SERVED = dataclasses.replace(OTHER, nan_policy="stop", data_service="grpc://localhost:5000")
+# Segments have neither stride nor starts.
+STRIDED = dataclasses.replace(OTHER, sampling="dense", stride=5, test_starts="middles")
 
 
 def parsed(*arguments):
@@ -104,11 +109,11 @@ def parsed(*arguments):
 
 def test_the_example_differs_from_every_default():
     for field in dataclasses.fields(Config):
-        config = SERVED if field.name == "data_service" else OTHER
-        assert getattr(config, field.name) != field.default, field.name
+        values = [getattr(config, field.name) for config in (OTHER, SERVED, STRIDED)]
+        assert any(value != field.default for value in values), field.name
 
 
-@pytest.mark.parametrize("config", [Config(**VALID), OTHER, SERVED, dataclasses.replace(OTHER, blocks=())])
+@pytest.mark.parametrize("config", [Config(**VALID), OTHER, SERVED, STRIDED, dataclasses.replace(OTHER, blocks=())])
 def test_flag_file_gives_the_configuration_again(config, tmp_path):
     (tmp_path / "run.flags").write_text(config.to_flags())
     assert parsed(f"--flagfile={tmp_path / 'run.flags'}") == config
@@ -180,7 +185,12 @@ def test_flag_files_of_the_package_are_valid(path):
         ("warmup_start", 1.5),
         ("seed", -1),
         ("seed", 2**31),
+        ("stride", -1),
         ("test_crops", 2),
+        ("test_short_side", -1),
+        ("test_crop_places", "quarters"),
+        ("test_starts", "odd"),
+        ("test_pooling", "median"),
     ],
 )
 def test_values_out_of_range_name_the_flag_the_value_and_a_remedy(name, value):
@@ -208,6 +218,14 @@ def refused_with_a_remedy(values, name):
         ("decay_epochs", {"schedule": "steps", "decay_epochs": (20.0, 10.0)}),
         ("decay_epochs", {"schedule": "steps", "decay_epochs": (20.0, 50.0)}),
         ("window_frames", {"window_frames": 7}),
+        ("window_frames", {"window_frames": 56, "stride": 8}),
+        ("stride", {"sampling": "segments", "stride": 2}),
+        ("test_starts", {"sampling": "segments", "test_starts": "middles"}),
+        ("test_starts", {"short_videos": "hold", "test_starts": "fair"}),
+        ("test_short_side", {"test_short_side": 255}),
+        ("test_crops", {"test_crop_places": "whole"}),
+        ("test_crops", {"test_crop_places": "thirds", "test_crops": 1}),
+        ("test_crops", {"test_crop_places": "thirds", "test_crops": 2}),
         ("short_side", {"crop": 288}),
         ("short_side", {"crop": 288, "short_side": 287}),
         ("jitter_sides", {"crop_method": "scale_jitter", "crop": 300, "short_side": 300}),
