@@ -8,8 +8,8 @@ graphs too, and both give the same frames.
 | paper | sampler |
 | --- | --- |
 | I3D; TSM and RNL on Kinetics | dense, window of 64, T = 8 or 16 |
-| NL (FAIR): 64 consecutive frames, every second or every 8th | dense, window of 64, T = 32 or 8 |
-| BAT: 8 frames, stride 8 | dense, window of 64, T = 8 |
+| NL (FAIR): 64 consecutive frames, every second or 8th | dense, window of 64, T = 32 or 8, starts "fair" |
+| BAT: 8 frames, every 8th of 57 | dense, window of 57, T = 8, stride 8, starts "middles", short "hold" |
 | BAT with several segments: clips from as many parts of the video | consensus |
 | TSN; TSM and RNL on Something-Something | segments |
 """
@@ -20,6 +20,7 @@ import tensorflow as tf
 from pipelines.bad_video import Unusable
 
 SHORT = ("loop", "hold")
+STARTS = ("even", "fair", "middles")
 
 
 def frame_chooser(sample, start=None, end=None, fps=0.0):
@@ -75,36 +76,69 @@ def candidates(seconds, start=None, end=None, fps=0.0):
     return first + np.unique(after - (wanted - times[after - 1] <= times[after] - wanted))
 
 
-def dense_training_clip(num_frames, clip_frames, draws, window=64, short="loop"):
+def dense_training_clip(num_frames, clip_frames, draws, window=64, short="loop", stride=0):
     """Returns T frames spread over a window at a random place.
 
-    The start is uniform in [0, P) with P = max(1, n - window + 1), and frame i is start + i * (window // T).
-    A video shorter than the window begins again ("loop", as in the released code of TSM and RNL), or
-    stands still at its last frame ("hold").
+    The start is uniform in [0, P) with P = max(1, n - window + 1), and frame i is start + i * stride, where a
+    stride of 0 stands for window // T. A video shorter than the window begins again ("loop", as in the
+    released code of TSM and RNL), or stands still at its last frame ("hold", as in BAT's).
+
+    Raises:
+        ValueError: The clip does not fit into the window, or the video or the clip has no frame.
 
     >>> dense_training_clip(300, 4, draws=np.array([2370, 0, 0, 0]))
     array([ 0, 16, 32, 48])
     >>> dense_training_clip(40, 4, draws=np.zeros(4, int), short="hold")
     array([ 0, 16, 32, 39])
     """
-    start = draws[0] % _dense_positions(num_frames, clip_frames, window)
-    return _dense_clip(num_frames, clip_frames, start, window, short)
+    start = draws[0] % _dense_positions(num_frames, clip_frames, window, stride)
+    return _dense_clip(num_frames, clip_frames, start, window, short, stride)
 
 
-def dense_test_clips(num_frames, clip_frames, clips=10, window=64, short="loop"):
-    """Returns `clips` dense clips, their starts evenly spaced integers over [0, P - 1].
+def dense_test_clips(num_frames, clip_frames, clips=10, window=64, short="loop", stride=0, starts="even"):
+    """Returns `clips` dense clips, which begin at fixed places.
+
+    With P = max(1, n - window + 1), as in training, clip j of C begins
+
+    - "even": at the integers evenly spaced over [0, P - 1], floor(j (P - 1) / (C - 1)), and a single one at
+      floor((P - 1) / 2), as in the code of TSM and RNL;
+    - "fair": at floor(j n / C), as in FAIR's code (NL). The last clips run past the end of the video, where
+      they begin again, so `short` has to be "loop";
+    - "middles": at floor((j + 1/2) P / C), the middle of the j-th of C parts, as in BAT's code; all clips
+      begin at 0 if P <= C. Integers make this exact; the released code computes with floats, and is one frame
+      earlier for one video in two hundred.
 
     Returns:
         Integers [clips, T].
+
+    Raises:
+        ValueError: The starts are unknown or do not go with `short`; or as `dense_training_clip`.
 
     >>> dense_test_clips(66, 4, clips=3)
     array([[ 0, 16, 32, 48],
            [ 1, 17, 33, 49],
            [ 2, 18, 34, 50]])
+    >>> dense_test_clips(90, 4, clips=3, starts="fair")[:, 0]
+    array([ 0, 30, 60])
+    >>> dense_test_clips(90, 4, clips=3, starts="middles")[:, 0]
+    array([ 4, 13, 22])
     """
-    last_start = _dense_positions(num_frames, clip_frames, window) - 1
-    starts = np.arange(1) + last_start // 2 if clips == 1 else np.arange(clips) * last_start // (clips - 1)
-    return _dense_clip(num_frames, clip_frames, starts[:, None], window, short)  # [clips, T]
+    if starts not in STARTS or (starts == "fair" and short != "loop"):
+        raise ValueError(
+            f"Expected starts to be one of {', '.join(STARTS)}, and short='loop' with 'fair'. "
+            f"Received {starts!r} and {short!r}. Try: starts='even'."
+        )
+    positions, number = _dense_positions(num_frames, clip_frames, window, stride), np.arange(clips)
+    if starts == "fair":
+        first = number * num_frames // clips
+    elif starts == "middles":
+        middles = (2 * number + 1) * positions // (2 * clips)
+        first = _module(num_frames).where(positions > clips, middles, 0 * middles)
+    elif clips == 1:
+        first = number + (positions - 1) // 2
+    else:
+        first = number * (positions - 1) // (clips - 1)
+    return _dense_clip(num_frames, clip_frames, first[:, None], window, short, stride)  # [clips, T]
 
 
 def consensus_training_clips(sample, num_frames, clip_frames, draws, clips, window):
@@ -177,20 +211,22 @@ SAMPLING = {
 }
 
 
-def _dense_positions(num_frames, clip_frames, window):
+def _dense_positions(num_frames, clip_frames, window, stride):
     _check(num_frames, clip_frames)
-    if window < clip_frames:
+    span = (clip_frames - 1) * max(stride, 1) + 1
+    if stride < 0 or window < span:
         raise ValueError(
-            f"Expected a window of at least as many frames as the clip. Received window={window}, "
-            f"clip_frames={clip_frames}. Try: window={clip_frames} or more."
+            f"Expected a window of at least {span} frames, as the clip spans, and a stride of at least 0. "
+            f"Received window={window}, clip_frames={clip_frames}, stride={stride}. "
+            f"Try: window={span} or more."
         )
     return _module(num_frames).maximum(num_frames - window + 1, 1)
 
 
-def _dense_clip(num_frames, clip_frames, start, window, short):
+def _dense_clip(num_frames, clip_frames, start, window, short, stride):
     if short not in SHORT:
         raise ValueError(f"Expected short to be one of {', '.join(SHORT)}. Received {short!r}. Try: 'loop'.")
-    frames = start + np.arange(clip_frames) * (window // clip_frames)
+    frames = start + np.arange(clip_frames) * (stride or window // clip_frames)
     if short == "hold":
         return _module(num_frames).minimum(frames, num_frames - 1)
     return frames % num_frames

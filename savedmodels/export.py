@@ -8,6 +8,7 @@ what is in it. Export only runs that you trust.
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import tensorflow as tf
 
 import keras_nonlocal  # noqa: F401 - registers the layers by which model.keras is read.
 from keras_nonlocal.checkpoints.plain import visible
-from savedmodels.loading import one_line, read_serving
+from savedmodels.loading import one_line, read_serving, serving_path
 from savedmodels.signatures import classify
 from savedmodels.whole_directory import whole_directory
 
@@ -42,7 +43,8 @@ def export(workdir, output):
 
     Loading `model.keras` runs what is in it, with your rights: export only runs that you trust.
 
-    The SavedModel has one signature, `serving_default`: see `savedmodels.signatures.classify`.
+    The SavedModel has one signature, `serving_default`: see `savedmodels.signatures.classify`. Beside it lies
+    the run's serving.json, in `assets.extra`.
 
     Args:
         workdir: Directory with `model.keras` and `serving.json`, as the trainer writes them.
@@ -75,6 +77,8 @@ def export(workdir, output):
             archive.track(model)
             archive.add_endpoint("serving_default", signature)
         archive.write_out(partial, verbose=False)
+        os.makedirs(os.path.dirname(serving_path(partial)))
+        shutil.copyfile(os.path.join(workdir, "serving.json"), serving_path(partial))
         return _verify(partial, signature, serving)
 
 

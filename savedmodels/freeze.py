@@ -11,12 +11,14 @@ A SavedModel is a program: loading one runs what is in it. Freeze only those tha
 """
 
 import argparse
+import os
+import shutil
 import sys
 
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from savedmodels.loading import check_files, check_fingerprint, one_line
+from savedmodels.loading import check_files, check_fingerprint, one_line, serving_path
 from savedmodels.whole_directory import whole_directory
 
 _SIGNATURE = "serving_default"
@@ -32,7 +34,7 @@ def freeze(directory, output):
         directory: A SavedModel with the signature `serving_default`, as `savedmodels.export` or
             `keras.Model.export` writes it. Convolutions of frames are rewritten where the number of frames
             and the sides are known; others stay as they are.
-        output: Directory to write, with the same signature. It appears whole, or not at all.
+        output: Directory to write, with the same signature and serving.json. It appears whole, or not at all.
 
     Returns:
         How many convolutions were rewritten.
@@ -63,6 +65,9 @@ def freeze(directory, output):
         # The blocks' custom gradients refer to the graph that this one was made from, and are left out.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(tf.Module(), partial, signatures={_SIGNATURE: frozen}, options=options)
+        if os.path.isfile(serving_path(directory)):
+            os.makedirs(os.path.dirname(serving_path(partial)))
+            shutil.copyfile(serving_path(directory), serving_path(partial))
         return count
 
 

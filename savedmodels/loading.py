@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 import stat
 from pathlib import Path
 
@@ -35,7 +36,9 @@ def one_line(path, expected, remedy):
 
 def check_files(directory):
     """Raises ValueError for a pipe or device among the files of a SavedModel: it might never end."""
-    for path in [*Path(directory).glob("*"), *Path(directory).glob("variables/*")]:
+    for path in [
+        found for names in ("*", "variables/*", "assets.extra/*") for found in Path(directory).glob(names)
+    ]:
         mode = path.stat().st_mode if path.exists() else 0
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise ValueError(
@@ -50,10 +53,15 @@ def check_fingerprint(directory):
         tf.saved_model.experimental.read_fingerprint(directory)
 
 
-def read_serving(path):
-    """Returns what serving.json says: `classes`, `activation`, `frames`, `size`, `mean` and `std`.
+def serving_path(directory):
+    """Returns where a SavedModel has its serving.json; `assets.extra` is for files that no server reads."""
+    return os.path.join(directory, "assets.extra", "serving.json")
 
-    Older files have no `activation`, which is then "softmax".
+
+def read_serving(path):
+    """Returns what serving.json says: `classes`, `frames`, `size`, `mean`, `std`, and more where it is there.
+
+    What else there may be says `savedmodels.signatures.classify`; runs of older versions do not have it.
 
     Raises:
         ValueError: The file is no JSON, or lacks one of them, or has another kind of value there.
@@ -66,11 +74,14 @@ def read_serving(path):
         serving = {}
     serving = {"activation": "softmax"} | serving
     wrong = [name for name, fits in _FITS.items() if not fits(serving.get(name))]
+    wrong += [name for name, fits in _FITS_IF_THERE.items() if name in serving and not fits(serving[name])]
+    if not wrong and 0 < serving.get("short_side", 0) < serving["size"]:
+        wrong = ["short_side"]
     if wrong:
         received = ", ".join(f"{name}={visible(repr(serving.get(name)), 60)}" for name in wrong)
         raise ValueError(
-            f"Expected names of classes, softmax or sigmoid, whole numbers of frames and pixels, and three "
-            f"means and deviations in {str(path)!r}. Received {received}. Try: {remedy}."
+            f"Expected names of classes, whole numbers of frames and pixels, three means and deviations, and "
+            f"views and an activation that are known, in {str(path)!r}. Received {received}. Try: {remedy}."
         )
     return serving
 
@@ -95,4 +106,11 @@ _FITS = {
     "size": _is_count,
     "mean": _is_colour,
     "std": lambda value: _is_colour(value) and min(value) > 0,
+}
+
+_FITS_IF_THERE = {
+    "short_side": lambda value: value == 0 or _is_count(value),
+    "whole": lambda value: type(value) is bool,
+    "window": lambda value: value == 0 or _is_count(value),
+    "activation": lambda value: value in ("softmax", "sigmoid"),
 }

@@ -3,37 +3,55 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_nonlocal.windows import windowed
 
-def preprocess(clip, size, mean, std):
-    """Scales the short side, cuts the centre square and normalises.
+_MOST_PIXELS = 2**22  # As in the pipelines: a clip of 16 x 16000 pixels must not become one of gigabytes.
+_ACTIVATIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.nn.sigmoid}
+
+
+def preprocess(clip, size, mean, std, short_side=0, whole=False):
+    """Scales the short side, cuts the centre square unless it takes the whole frame, and normalises.
 
     The pixels are, to the last bit, those of the pipelines for evaluation: bilinear, antialiased and rounded
     to whole levels, as Pillow's BILINEAR. Only the pixels of the square are computed, however long the long
-    side is.
+    side is. Frames whose short side has the wanted length are cut as they are.
 
     Args:
         clip: uint8 [B, T, H, W, 3], RGB; any H and W.
         size: Side of the square in pixels.
         mean: Three channel means, in grey levels of 0-255.
         std: Three channel standard deviations, in the same unit.
+        short_side: Pixels to which the short side is scaled, at least `size`; 0 for `size`.
+        whole: Whether the frames are not cut.
 
     Returns:
-        float32 [B, T, size, size, 3].
+        float32 [B, T, size, size, 3], or [B, T, H', W', 3] of whole frames. It fails with
+        `tf.errors.InvalidArgumentError` for whole frames that would have more than 2^22 pixels.
     """
-    shape = tf.shape(clip)
+    shape, short_side = tf.shape(clip), short_side or size
     frames = tf.reshape(clip, (-1, shape[2], shape[3], 3))  # [B*T, H, W, 3]
-    scaled = tf.cast(tf.round(shape[2:4] * size / tf.reduce_min(shape[2:4])), tf.int32)
+    scaled = tf.cast(tf.round(shape[2:4] * short_side / tf.reduce_min(shape[2:4])), tf.int32)
+    sides = _at_most(scaled) if whole else tf.constant([size, size])
     pixels = tf.raw_ops.ScaleAndTranslate(
         images=frames,
-        size=[size, size],
+        size=sides,
         scale=tf.cast(scaled / shape[2:4], tf.float32),
-        translation=-tf.cast((scaled - size) // 2, tf.float32),
+        translation=-tf.cast((scaled - sides) // 2, tf.float32),
         kernel_type="triangle",
         antialias=True,
     )
-    levels = tf.floor(tf.reshape(pixels, (shape[0], shape[1], size, size, 3)) + 0.5)
+    levels = tf.floor(tf.reshape(pixels, tf.concat([shape[:2], sides, [3]], 0)) + 0.5)
+    levels = tf.ensure_shape(levels, (None, clip.shape[1], *((None, None) if whole else (size, size)), 3))
     # A product, not a quotient, as the pipelines do it.
     return (levels - tf.constant(mean, tf.float32)) * tf.constant(1 / np.array(std), tf.float32)
+
+
+def _at_most(sides):
+    """Returns the sides of whole frames; in graphs, ones that are too large fail when it runs."""
+    words = f"pixels of a scaled frame are above the limit of {_MOST_PIXELS:,}; try shorter long sides"
+    pixels = tf.reduce_prod(tf.cast(sides, tf.int64))
+    with tf.control_dependencies([tf.debugging.Assert(pixels <= _MOST_PIXELS, [pixels, words])]):
+        return tf.identity(sides)
 
 
 def classify(model, serving):
@@ -41,8 +59,10 @@ def classify(model, serving):
 
     Args:
         model: Keras model from normalised clips [B, T, size, size, 3] to logits [B, K].
-        serving: Dictionary with `classes` (K names), `frames` (T), `size` (pixels), `mean` and `std`;
-            `activation` makes probabilities of logits, "sigmoid" or "softmax", which it is by default.
+        serving: What serving.json says: `classes` (K names), `frames` (T), `size` (pixels), `mean` and
+            `std`; and where it has them, `short_side` (pixels) and `whole`, see `preprocess`, the side of the
+            `window` in which the clip is classified (see `keras_nonlocal.windows`; 0 for the clip as one),
+            and the `activation`, "softmax" or "sigmoid".
 
     Returns:
         `tf.function`: uint8 `clip` [B, T, H, W, 3] -> {`probabilities`: float32 [B, K], `classes`:
@@ -58,17 +78,20 @@ def classify(model, serving):
             f"{model.output_shape[-1]}. Try: model.keras and serving.json of the same run."
         )
 
-    activation = {"softmax": tf.nn.softmax, "sigmoid": tf.nn.sigmoid}[serving.get("activation", "softmax")]
+    activation, window = serving.get("activation", "softmax"), serving.get("window", 0)
+    network = windowed(model, window, activation) if window else model
+    cut = {name: serving[name] for name in ("short_side", "whole") if name in serving}
 
     @tf.function(
         input_signature=[tf.TensorSpec((None, serving["frames"], None, None, 3), tf.uint8, name="clip")]
     )
     def serving_default(clip):
         with tf.control_dependencies([_check_shape(clip, serving["frames"])]):
-            pixels = preprocess(clip, serving["size"], serving["mean"], serving["std"])
-        logits = model(pixels, training=False)
+            pixels = preprocess(clip, serving["size"], serving["mean"], serving["std"], **cut)
+        logits = network(pixels, training=False)
         names = tf.tile(tf.constant(serving["classes"])[None], (tf.shape(clip)[0], 1))
-        return {"probabilities": activation(tf.cast(logits, tf.float32)), "classes": names}
+        probabilities = _ACTIVATIONS[activation](tf.cast(logits, tf.float32))
+        return {"probabilities": probabilities, "classes": names}
 
     return serving_default
 

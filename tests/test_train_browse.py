@@ -12,9 +12,10 @@ from pages import Page, complaints
 from pipelines.account import Account
 from train import browse
 from train.command_line import config_from_flags, define_flags
-from train.data import evaluation_clips, open_data
+from train.data import open_data
 from train.reporting import shown_clips
 from train.reporting.shown_clips import denormalised, training_clips
+from train.scoring.views import evaluation_clips
 
 SIDE, FRAMES = small_run.FLAGS["crop"], small_run.FLAGS["clip_frames"]
 

@@ -92,6 +92,9 @@ OTHER = Config(
     test_clips=2,
     test_crops=1,
     test_size=72,
+    test_short_side=80,
+    test_crop_places="whole",
+    test_pooling="max",
 )
 # A service does not go with rewinding.
 SERVED = dataclasses.replace(OTHER, nan_policy="stop", data_service="grpc://localhost:5000")
@@ -115,7 +118,9 @@ ADAMW = dataclasses.replace(
     cosine_after_warmup=False,
 )
 DROPPING = dataclasses.replace(OTHER, decay_epochs=(), decay_steps=(30, 60))
-EXAMPLES = OTHER, SERVED, ADAMW, DROPPING
+# Segments have neither stride nor starts.
+STRIDED = dataclasses.replace(OTHER, sampling="dense", stride=5, test_starts="middles")
+EXAMPLES = OTHER, SERVED, ADAMW, DROPPING, STRIDED
 
 
 def parsed(*arguments):
@@ -249,7 +254,12 @@ def test_flag_files_that_cannot_be_read_are_refused_with_the_file_that_names_the
         ("warmup_start", 1.5),
         ("seed", -1),
         ("seed", 2**31),
+        ("stride", -1),
         ("test_crops", 2),
+        ("test_short_side", -1),
+        ("test_crop_places", "quarters"),
+        ("test_starts", "odd"),
+        ("test_pooling", "median"),
     ],
 )
 def test_values_out_of_range_name_the_flag_the_value_and_a_remedy(name, value):
@@ -289,6 +299,14 @@ def refused_with_a_remedy(values, name):
         ("precise_batch_norm", {"precise_batch_norm": 200, "frozen_batch_norm": True}),
         ("consensus_clips", {"consensus_clips": 3, "sampling": "segments"}),
         ("window_frames", {"window_frames": 7}),
+        ("window_frames", {"window_frames": 56, "stride": 8}),
+        ("stride", {"sampling": "segments", "stride": 2}),
+        ("test_starts", {"sampling": "segments", "test_starts": "middles"}),
+        ("test_starts", {"short_videos": "hold", "test_starts": "fair"}),
+        ("test_short_side", {"test_short_side": 255}),
+        ("test_crops", {"test_crop_places": "whole"}),
+        ("test_crops", {"test_crop_places": "thirds", "test_crops": 1}),
+        ("test_crops", {"test_crop_places": "thirds", "test_crops": 2}),
         ("short_side", {"crop": 288}),
         ("short_side", {"crop": 288, "short_side": 287}),
         ("jitter_sides", {"crop_method": "scale_jitter", "crop": 300, "short_side": 300}),

@@ -36,6 +36,7 @@ dtype_policy            'float32'                 one of float32, mixed_float16,
 clip_frames             8                         at least 1
 sampling                'dense'                   one of dense, segments
 window_frames           64
+stride                  0                         at least 0
 short_videos            'loop'                    one of loop, hold
 consensus_clips         1                         at least 1
 fps                     0.0                       in [0, 1000]
@@ -97,6 +98,10 @@ max_minutes             0.0                       at least 0
 test_clips              10                        at least 1
 test_crops              3                         one of 1, 3
 test_size               256                       at least 1
+test_short_side         0                         at least 0
+test_crop_places        'ends'                    one of ends, thirds, whole
+test_starts             'even'                    one of even, fair, middles
+test_pooling            'logits'                  one of logits, probabilities, max
 """
 ROWS = [re.split(r"\s{2,}", line) for line in TABLE.strip().splitlines()]
 # What its own constraint allows and a relation to another field does not.
@@ -108,6 +113,7 @@ BESIDE = {
     "warmup_steps": {"warmup_epochs": 0.0},
     "warmup_to": {"cosine_after_warmup": False},
 }
+BESIDE_VALUE = {"steps": {"decay_epochs": (2.0,)}, "whole": {"test_crops": 1}}
 
 
 def test_every_default_and_constraint_stands_in_the_table():
@@ -142,7 +148,7 @@ def test_the_ends_of_each_range(name, default, words):
         inner = [type(getattr(Config(), name))(word) for word in inner]
         outer = [type(getattr(Config(), name))(7)]
     for value in inner:
-        beside = {"decay_epochs": (2.0,)} if value == "steps" else BESIDE.get(name, {})
+        beside = BESIDE_VALUE.get(value, BESIDE.get(name, {}))
         config = Config(**{name: value} | beside)
         assert getattr(config, name) == value
     for value in outer:

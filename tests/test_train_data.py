@@ -23,6 +23,7 @@ from pipelines.order import Schedule
 from pipelines.records.source import Records
 from train import data
 from train.config import Config
+from train.scoring.views import evaluation_clips
 
 ALL_AUGMENTATIONS = {
     "crop_method": "random_resized",
@@ -306,7 +307,7 @@ def test_options_in_pairs(prepared, one, other):
         assert np.isfinite(clips).all() and np.std(clips) > 0
         assert labels.shape == ((run.batch_size, 8) if data.mixes(run) else (run.batch_size,))
         np.testing.assert_allclose(np.sum(labels, -1) if data.mixes(run) else 1, 1, rtol=1e-5)
-    views = list(data.evaluation_clips(run, opened.val, opened.accounts["val"], devices=3))
+    views = list(evaluation_clips(run, opened.val, opened.accounts["val"], devices=3))
     assert sum(float(np.sum(weights)) for _, _, weights in views) == 8 * run.test_clips * run.test_crops
     assert all(len(clips) % 3 == 0 and np.isfinite(clips).all() for clips, _, _ in views)
     assert not any(map(len, opened.accounts.values()))  # No video became a bad one.

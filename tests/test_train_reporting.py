@@ -18,7 +18,7 @@ from PIL import Image
 from pipelines import synthetic
 from pipelines.account import Account
 from train.config import Config
-from train.data import evaluation_clips, open_data, open_split
+from train.data import open_data, open_split
 from train.loop.pictures import Pictures
 from train.loop.run import report
 from train.reporting import write_report
@@ -27,6 +27,7 @@ from train.reporting.examples import rows_of
 from train.reporting.pictures import clips_picture, confusion_picture
 from train.reporting.shown_clips import denormalised
 from train.scoring.scores import Scores
+from train.scoring.views import evaluation_clips
 
 CLASSES = tuple(sorted(synthetic.MOTIONS))
 EPOCHS = 3

@@ -23,12 +23,13 @@ from pipelines.manifest import Label, Manifest, Video
 from pipelines.order import Part
 from pipelines.video_files import VideoFiles
 from train.config import Config
-from train.data import evaluation_clips, samplers
+from train.data import samplers
 from train.loop import DeviceError, check_devices
 from train.scoring import measures, tables
 from train.scoring.evaluation import Progress, evaluate, video_scores
 from train.scoring.measures import accuracy, cross_entropy
 from train.scoring.scores import Scores, ensemble, summary
+from train.scoring.views import evaluation_clips
 
 # One program for all counts of devices, as TensorFlow is told of them once. Its network has a Conv3D, whose
 # CPU kernel gives an empty batch a wrong shape.

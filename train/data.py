@@ -13,7 +13,7 @@ from pipelines.account import Account
 from pipelines.augmenting import mixing
 from pipelines.augmenting.resizing import scale_short_side
 from pipelines.clips import SAMPLING, consensus_training_clips
-from pipelines.dataset import ClipFormat, check_training, evaluation_views, training_clips
+from pipelines.dataset import ClipFormat, check_training, training_clips
 from pipelines.decoding.decode import decode_frames
 from pipelines.decoding.isolation import open_decoder
 from pipelines.decoding.limits import Limits
@@ -204,11 +204,6 @@ def training_format(config):
     return ClipFormat(frames, config.crop, config.mean, config.std)
 
 
-def test_format(config):
-    """Returns the `ClipFormat` of evaluation, prediction and serving."""
-    return ClipFormat(config.clip_frames, config.test_size, config.mean, config.std)
-
-
 def mixes(config):
     """Returns whether training clips are mixed, so that their labels are vectors."""
     return config.mixup > 0 or config.cutmix > 0
@@ -216,14 +211,15 @@ def mixes(config):
 
 def samplers(config):
     """Returns the (training, test) samplers of `pipelines.clips` with the configuration's window."""
+    train, test = SAMPLING[config.sampling]
     if config.sampling == "segments":
-        return SAMPLING["segments"]
-    window = {"window": config.window_frames, "short": config.short_videos}
-    training, test = (functools.partial(sample, **window) for sample in SAMPLING[config.sampling])
+        return train, test
+    window = {"window": config.window_frames, "short": config.short_videos, "stride": config.stride}
+    train = functools.partial(train, **window)
     if config.consensus_clips > 1:
         parts = {"clips": config.consensus_clips, "window": config.window_frames}
-        training = functools.partial(consensus_training_clips, training, **parts)
-    return training, test
+        train = functools.partial(consensus_training_clips, train, **parts)
+    return train, functools.partial(test, **window, starts=config.test_starts)
 
 
 def training_batches(config, source, account, schedule, first_step=0, skipped=(), part=WHOLE):
@@ -246,32 +242,4 @@ def training_batches(config, source, account, schedule, first_step=0, skipped=()
         part=part,
         workers=config.workers or tf.data.AUTOTUNE,
         service=config.data_service,
-    )
-
-
-def evaluation_clips(config, source, account, devices=1, part=WHOLE, done=0):
-    """Returns the batches of the views by which a model is evaluated, see `evaluation_views`.
-
-    Args:
-        config: A `Config`.
-        source: The source of the videos.
-        account: The `Account` of the source's manifest.
-        devices: How many share a batch; blank views fill up the last one, and all have one size.
-        part: The `Part` of the videos, where several workers share them, and each batch.
-        done: The count of the part's first views that are left out.
-    """
-    rows, count = part.range(len(source.manifest)), config.test_clips * config.test_crops
-    views = range(rows.start * count + done, rows.stop * count)
-    num_batches = -(-len(views) * part.count // config.batch_size)
-    return evaluation_views(
-        source,
-        test_format(config),
-        sample=samplers(config)[1],
-        clips=config.test_clips,
-        crops=config.test_crops,
-        batch_size=-(-len(views) // (num_batches * devices)) * devices,
-        account=account,
-        fill=True,
-        views=views,
-        workers=config.workers or tf.data.AUTOTUNE,
     )

@@ -36,7 +36,7 @@ from train.planning.timing import cost_of
 
 # What a run takes over from that of its weights, beside the network.
 _OF_CLIPS = (
-    *("mean", "std", "clip_frames", "sampling", "window_frames", "short_videos", "fps"),
+    *("mean", "std", "clip_frames", "sampling", "window_frames", "stride", "short_videos", "fps"),
     *("short_side", "crop"),
 )
 _OF_DATA = (

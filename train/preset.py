@@ -16,7 +16,7 @@ from train.command_line import read_config
 from train.config.fields import parse_or_end, refuse_words
 
 _MEASURED = ("videos", "top1", "top5", "mean_class_accuracy", "mAP")
-_SAMPLING = ("sampling", "window_frames", "fps", "short_videos")
+_SAMPLING = ("sampling", "window_frames", "stride", "fps", "short_videos")
 
 
 def preset(workdir, output, card=""):

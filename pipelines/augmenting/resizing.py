@@ -9,6 +9,9 @@ import tensorflow as tf
 
 from pipelines.bad_video import Unusable
 
+# Where the views of a test lie in its frames; "whole" takes all of a frame, see `scale_short_side`.
+PLACES = ("ends", "thirds", "whole")
+
 # A frame of 16 x 16000 pixels must not become one of gigabytes: TensorFlow resizes with 27 bytes a pixel.
 _MOST_PIXELS = 2**22
 
@@ -58,34 +61,58 @@ def scale_short_side(frames, size):
     return _cond(_equal(shape, scaled), lambda: frames, resized)
 
 
-def square_views(frames, size, crops):
-    """Scales the short side to `size` and cuts squares along the long side.
+def square_views(frames, size, crops, short_side=0, places="ends"):
+    """Scales the short side and cuts squares along the long side, in the middle of the short one.
 
-    Only the pixels of the squares are computed, so a very long side costs nothing.
+    Only the pixels of the squares are computed, so a very long side costs nothing. Of a square frame, the
+    width counts as the long side. A place that is half a pixel off is the one to the left, or above.
 
     Args:
         frames: uint8 [..., H, W, 3].
         size: Side of the squares in pixels.
-        crops: 1 (centre) or 3 (left or top, centre, right or bottom).
+        crops: 1 (centre) or 3.
+        short_side: Length of the scaled short side in pixels, at least `size`; 0 for `size`.
+        places: Where three squares lie on the slack of the long side: at its start, middle and end ("ends"),
+            or at 0, 1/3 and 2/3 of it ("thirds"), to the pixel round(k (slack + 1) / 3), as in BAT's
+            released code, which never sees the far end. A frame without slack gives three equal squares,
+            whose scores have the mean of the single one that BAT's code cuts there.
 
     Returns:
         uint8 [..., crops, size, size, 3].
 
     Raises:
-        ValueError: `crops` is neither 1 nor 3.
+        ValueError: `crops` is neither 1 nor 3, there is no such place, or the short side is too short.
     """
-    if crops not in (1, 3):
-        raise ValueError(f"Expected 1 or 3 crops. Received crops={crops}. Try: crops=3.")
+    if (places, crops) not in (("ends", 1), ("ends", 3), ("thirds", 3)):
+        raise ValueError(
+            "Expected 1 or 3 crops with places='ends', or 3 with 'thirds'. "
+            f"Received crops={crops}, places={places!r}. Try: crops=3."
+        )
+    if short_side and short_side < size:
+        raise ValueError(
+            f"Expected a short side of at least size={size} pixels, or 0. Received short_side={short_side}. "
+            f"Try: short_side={size}."
+        )
     shape = _sides(frames)
-    scaled = _scaled(shape, size)
+    scaled = _scaled(shape, short_side or size)
+    slack = [side - size for side in scaled]
     flat = tf.reshape(frames, (-1, *shape, 3))  # [N, H, W, 3]
     views = []
-    for place in {1: [1], 3: [0, 1, 2]}[crops]:
-        # The short side has no free space, so that a part of it is none either.
-        corner = [(side - size) * place // 2 for side in scaled]
+    for crop in range(crops):
+        along = [_place(free, crop, crops, places) for free in slack]
+        down, across = [along[0], slack[1] // 2], [slack[0] // 2, along[1]]
+        corner = _cond(shape[0] > shape[1], lambda down=down: down, lambda across=across: across)
         views.append(_resized(flat, shape, scaled, corner, (size, size)))
     views = tf.stack(views, axis=1)  # [N, crops, size, size, 3]
     return tf.reshape(views, tf.concat([tf.shape(frames)[:-3], [crops, size, size, 3]], 0))
+
+
+def _place(slack, crop, crops, places):
+    """Returns where a square begins along a side with `slack` pixels more than the square: int or tensor."""
+    if places == "ends":
+        return slack * (crop if crops > 1 else 1) // 2
+    third = (2 * (slack + 1) * crop + 3) // 6  # Thirds have no halves to round.
+    return min(third, slack) if isinstance(slack, int) else tf.minimum(third, slack)
 
 
 def _sides(frames):

@@ -4,7 +4,8 @@ import dataclasses
 import functools
 import math
 
-from pipelines.clips import SAMPLING, SHORT
+from pipelines.augmenting.resizing import PLACES
+from pipelines.clips import SAMPLING, SHORT, STARTS
 from train.config.fields import (
     Constraint,
     above,
@@ -68,6 +69,11 @@ class ClipFields:
         "dense", "frames of a window, or of segments of the whole video", one_of(*SAMPLING)
     )
     window_frames: int = _clips(64, "frames of the dense window")
+    stride: int = _clips(
+        0,
+        "frames from one frame of a dense clip to the next, 0 for --window_frames // --clip_frames",
+        at_least(0),
+    )
     short_videos: str = _clips(
         "loop",
         "how a video shorter than the window goes on: from its start, or on its last frame",
@@ -138,4 +144,26 @@ class EvaluationFields:
 
     test_clips: int = _evaluate(10, "clips along time per video", at_least(1))
     test_crops: int = _evaluate(3, "crops per clip: the centre, or three along the long side", one_of(1, 3))
-    test_size: int = _evaluate(256, "side of the crops in pixels, also the short side", at_least(1))
+    test_size: int = _evaluate(256, "side of the crops in pixels", at_least(1))
+    test_short_side: int = _evaluate(
+        0, "pixels to which the short side is scaled before the crops, 0 for --test_size", at_least(0)
+    )
+    test_crop_places: str = _evaluate(
+        "ends",
+        "three crops at the start, middle and end of the long side (ends), or at 0, 1/3 and 2/3 of it as "
+        "BAT's (thirds); or in the place of a crop the whole frame (whole)",
+        one_of(*PLACES),
+    )
+    test_starts: str = _evaluate(
+        "even",
+        "starts of the dense clips: evenly spaced as TSM's (even), n j / clips as FAIR's (fair), or in the "
+        "middles of equal parts as BAT's (middles)",
+        one_of(*STARTS),
+    )
+    test_pooling: str = _evaluate(
+        "logits",
+        "what makes a video's score of its views: the mean of their logits or of their probabilities, or the "
+        "largest probability; the last two also take the mean of probabilities over the windows of a large "
+        "view that are of the size of a training clip, as FAIR's code does",
+        one_of("logits", "probabilities", "max"),
+    )

@@ -116,6 +116,7 @@ def check_fields(config, relations):
         mended = types.SimpleNamespace(**vars(config) | {field.name: field.default for field in wrong})
         first = wrong[0]
         remedy = _nearest_choice(getattr(config, first.name), first.metadata["check"].choices, first.default)
+        setattr(mended, first.name, remedy)
         for relation in relations:
             if relation.field == first.name and not relation.holds(mended):
                 remedy = relation.remedy(mended)

@@ -8,10 +8,35 @@ from train.config.parts import RELATIONS as OF_PARTS
 
 RELATIONS = (
     Relation(
+        "stride",
+        lambda c: c.sampling == "dense" or c.stride == 0,
+        "0 with --sampling={0.sampling}, which has no stride",
+        lambda c: 0,
+    ),
+    Relation(
         "window_frames",
-        lambda c: c.sampling != "dense" or c.window_frames >= c.clip_frames,
-        "at least --clip_frames={0.clip_frames}",
-        lambda c: c.clip_frames,
+        lambda c: c.sampling != "dense" or c.window_frames >= _span(c),
+        "at least --clip_frames={0.clip_frames}, and (clip_frames - 1) * stride + 1 with --stride={0.stride}",
+        lambda c: _span(c),
+    ),
+    Relation(
+        "test_starts",
+        lambda c: c.test_starts == "even" or (c.sampling == "dense" and _wraps(c)),
+        "even with --sampling=segments; fair only with --short_videos=loop, as its clips run past the end of "
+        "every video and begin again there",
+        lambda c: "even",
+    ),
+    Relation(
+        "test_short_side",
+        lambda c: c.test_short_side == 0 or c.test_short_side >= c.test_size,
+        "0 or at least --test_size={0.test_size}",
+        lambda c: c.test_size,
+    ),
+    Relation(
+        "test_crops",
+        lambda c: c.test_crops == _CROPS.get(c.test_crop_places, c.test_crops),
+        "1 with --test_crop_places=whole and 3 with thirds",
+        lambda c: _CROPS[c.test_crop_places],
     ),
     Relation(
         "short_side",
@@ -132,6 +157,18 @@ RELATIONS = (
     ),
     *OF_PARTS,
 )
+
+
+_CROPS = {"whole": 1, "thirds": 3}
+
+
+def _span(config):
+    """Returns the frames from the first one of a dense clip to its last one, both included."""
+    return (config.clip_frames - 1) * max(config.stride, 1) + 1
+
+
+def _wraps(config):
+    return config.test_starts != "fair" or config.short_videos == "loop"
 
 
 def _rise(numbers, end):

@@ -1,6 +1,5 @@
 """Fits a model step by step: from any step on, with checkpoints, and with an end where the loss is lost."""
 
-import dataclasses
 import gc
 import logging
 import math
@@ -15,6 +14,7 @@ from train.loop.state import Validation
 from train.loop.stopping import Stopped
 from train.loop.watching import reports_of, row_of, write_curves
 from train.scoring.evaluation import evaluate, shared_out
+from train.scoring.views import centre_view
 
 _logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class _Watch(keras.callbacks.Callback):
     def __init__(self, run):
         super().__init__()
         self._run = run
-        self._centre = dataclasses.replace(run.config, test_clips=1, test_crops=1)
+        self._centre = centre_view(run.config)
         self._overflows = 0  # One after the other.
 
     def on_epoch_begin(self, epoch, logs=None):

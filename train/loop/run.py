@@ -31,6 +31,7 @@ from train.loop.workers import Workers
 from train.network import build_network
 from train.reporting import write_report
 from train.scoring.evaluation import measured, video_scores
+from train.scoring.views import model_of_views, serving_of
 
 _logger = logging.getLogger(__name__)
 
@@ -139,7 +140,8 @@ def _results(run):
             if workers.is_chief:
                 save(model, config, run.data.classes)
         progress, account = run.evaluation(), run.data.accounts["val"]
-        scores = video_scores(model, run.data.val, config, account, workers.is_chief, progress)
+        network = model_of_views(model, config)
+        scores = video_scores(network, run.data.val, config, account, workers.is_chief, progress)
     accounts = run.accounts()
     check_accounts(accounts)
     results = measured(scores, config, progress.seconds) | {
@@ -262,12 +264,5 @@ def save(model, config, classes):
     """
     with whole_file(os.path.join(config.workdir, "model.keras")) as partial:
         keras.Model(model.inputs, model.outputs, name=model.name).save(partial)
-    serving = {
-        "classes": classes,
-        "activation": config.activation,
-        "frames": config.clip_frames,
-        "size": config.test_size,
-        "mean": config.mean,
-        "std": config.std,
-    }
-    write_text(os.path.join(config.workdir, "serving.json"), json.dumps(serving, indent=2) + "\n")
+    serving = json.dumps(serving_of(config, classes), indent=2)
+    write_text(os.path.join(config.workdir, "serving.json"), serving + "\n")

@@ -10,6 +10,7 @@ from train.reporting.elements import element, joined, legible, named, path_withi
 from train.reporting.page import missing, section
 from train.reporting.pictures import encoded, frames_of
 from train.reporting.shown_clips import views_of
+from train.scoring.views import centre_view
 
 _MISTAKES, _RIGHT = 12, 4
 _FRAMES, _SIDE, _QUALITY = 8, 112, 75  # Of a strip, in pixels, of its JPEGs.
@@ -100,7 +101,7 @@ def _views(run, found):
         if run.config is None:
             raise ValueError(run.problems["run.flags"])
         with decoder(run.config) as decode:
-            centre = dataclasses.replace(run.config, test_clips=1, test_crops=1)
+            centre = centre_view(run.config)
             source = open_split(centre, centre.val_annotations, decode)
             rows = rows_of(source.manifest.videos, run.scores)
             places = [example.place for example in found if example.place in rows]

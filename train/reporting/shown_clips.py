@@ -6,7 +6,8 @@ import types
 import numpy as np
 
 from pipelines.dataset import evaluation_views
-from train.data import mixes, samplers, test_format, training_batches, training_format
+from train.data import mixes, samplers, training_batches, training_format
+from train.scoring.views import view_arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ def words_of(clip, classes):
 
 
 def views_of(config, source, row, account=None):
-    """Returns the views by which a video is evaluated, uint8 [clips * crops, T, size, size, 3], or None.
+    """Returns the views by which a video is evaluated, uint8 [clips * crops, T, H, W, 3], or None.
 
     Args:
         config: A `Config`.
@@ -87,10 +88,7 @@ def views_of(config, source, row, account=None):
     )
     batches = evaluation_views(
         source,
-        test_format(config),
-        sample=samplers(config)[1],
-        clips=config.test_clips,
-        crops=config.test_crops,
+        **view_arguments(config),
         batch_size=count,
         account=noted,
         views=range(row * count, (row + 1) * count),

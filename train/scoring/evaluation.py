@@ -1,4 +1,4 @@
-"""Evaluates a model: averages its logits over clips x crops per video, and measures them."""
+"""Evaluates a model: pools what it says of the clips x crops of a video, and measures it."""
 
 import contextlib
 import time
@@ -10,17 +10,19 @@ import tqdm
 
 from pipelines.account import TooManyBadVideos
 from pipelines.order import WHOLE
-from train.data import evaluation_clips
+from train.scoring.measures import pooled
 from train.scoring.scores import Scores, summary
+from train.scoring.views import evaluation_clips, view_slots
 
 
 def video_scores(model, source, config, account, verbose=True, progress=None):
-    """Returns the `Scores` of the readable videos, each averaged over its clips and crops.
+    """Returns the `Scores` of the readable videos, each of all its clips and crops.
 
     Args:
-        model: Model from clips to logits; the devices of its strategy share each batch.
+        model: Model from clips to logits, as `train.scoring.views.model_of_views` returns it; the devices of
+            its strategy share each batch.
         source: The source of the videos, see `pipelines.dataset`.
-        config: The `Config` of the run; its fields say which views there are.
+        config: The `Config` of the run; its fields say which views there are, and how they are pooled.
         account: The `Account` of the source's manifest, in which unreadable videos are entered.
         verbose: Whether to show how many videos are done, how many a second, and the time left.
         progress: A `Progress`, which may hold the scores of the first views already, and gets
@@ -36,9 +38,10 @@ def video_scores(model, source, config, account, verbose=True, progress=None):
     """
     videos, count = source.manifest.videos, config.test_clips * config.test_crops
     progress = progress or Progress()
-    rows, done = progress.part.range(len(videos)), len(progress.scores)
+    rows, devices = progress.part.range(len(videos)), model.distribute_strategy.num_replicas_in_sync
+    devices //= progress.part.count
+    done = progress.begin(count, view_slots(config, devices, progress.part)[0])
     if done < len(rows) * count:
-        devices = model.distribute_strategy.num_replicas_in_sync // progress.part.count
         views = evaluation_clips(config, source, account, devices, progress.part, done)
         clips = shared_out(views.map(lambda clips, labels, weights: clips), model, progress.part)
         with contextlib.closing(_Bar(progress, len(rows), count, verbose)) as bar:
@@ -46,7 +49,8 @@ def video_scores(model, source, config, account, verbose=True, progress=None):
     progress.complete()
     # What fills up the last batch comes after the scores of the views.
     scores, shape = progress.scores[: len(rows) * count], (len(rows), count, model.output_shape[-1])
-    scores = progress.joined(np.asarray(scores, np.float32).reshape(shape).mean(axis=1))
+    scores = _of_videos(np.asarray(scores, np.float32).reshape(shape), config)
+    scores = progress.joined(scores)
     good = np.flatnonzero(progress.joined(np.array([row not in account for row in rows], np.int32)))
     if not len(good):  # The account of one worker does not know it.
         raise TooManyBadVideos("Expected a readable video. Received none. Try: repair them, or other videos.")
@@ -61,6 +65,20 @@ def video_scores(model, source, config, account, verbose=True, progress=None):
     labels = true_labels(manifest, config.multi_label)[good]
     paths = tuple(videos[row].path for row in good)
     return Scores(scores[good], labels, paths, tuple(manifest.classes))
+
+
+def _of_videos(scores, config):
+    """Returns the scores of videos, float32 [V, K], of those of their views, [V, C, K].
+
+    Those of a video with a logit that is not finite are NaN: a mean of probabilities might hide it.
+    """
+    pooling, activation = config.test_pooling, config.activation
+    if pooling == "logits":
+        return scores.mean(axis=1)
+    found = np.zeros((len(scores), scores.shape[-1]), np.float32)
+    for row, views in enumerate(scores):  # In float64 all of them would take much memory.
+        found[row] = pooled(views, pooling, activation) if np.isfinite(views).all() else np.nan
+    return found
 
 
 def true_labels(manifest, vectors=False):
@@ -109,6 +127,7 @@ class Progress(keras.callbacks.Callback):
         self.evaluated = None
         self._seconds, self._start = seconds, time.monotonic()
         self._parts = [scores] if len(scores) else []
+        self._views_and_slots, self._seen = (1, 1), 0
 
     @property
     def scores(self):
@@ -126,6 +145,17 @@ class Progress(keras.callbacks.Callback):
         """Seconds of the evaluation until now."""
         return self._seconds + time.monotonic() - self._start
 
+    def begin(self, views, slots):
+        """Says how many views each video has, and how many outputs, of which those of the views come first.
+
+        Returns:
+            How many views have scores. Those of a video that is not complete are forgotten.
+        """
+        self._views_and_slots, self._seen = (views, slots), 0
+        kept = self.scores[: self.count // views * views]
+        self._parts = [kept] if len(kept) else []
+        return self.count
+
     def complete(self):
         """Is called when the scores of this worker's part are there."""
 
@@ -134,8 +164,10 @@ class Progress(keras.callbacks.Callback):
         return values
 
     def on_predict_batch_end(self, batch, logs=None):
-        """Adds the scores of a batch."""
-        self._parts.append(np.asarray(logs["outputs"]))
+        """Adds the scores of a batch, without those of what fills up the batches of a video."""
+        scores, (views, slots) = np.asarray(logs["outputs"]), self._views_and_slots
+        self._parts.append(scores[(self._seen + np.arange(len(scores))) % slots < views])
+        self._seen += len(scores)
 
 
 class _Bar(keras.callbacks.Callback):

@@ -10,18 +10,41 @@ CALIBRATION_BINS = 15
 
 
 def log_softmax(logits):
-    """Returns the logarithms of the probabilities, where each video shows one class: float64 [N, K]."""
+    """Returns the logarithms of the probabilities, where each video shows one class: float64 [..., K]."""
     logits = logits.astype(np.float64)
-    return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    return logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
 
 
 def log_sigmoid(logits):
-    """Returns the logarithms of the probabilities, each class by itself: float64 [N, K]."""
+    """Returns the logarithms of the probabilities, each class by itself: float64 [..., K]."""
     return -np.logaddexp(0, -logits.astype(np.float64))
 
 
 # What makes probabilities of logits -> function (logits [N, K]) -> their logarithms [N, K].
 LOG_PROBABILITIES = {"softmax": log_softmax, "sigmoid": log_sigmoid}
+
+
+def pooled(logits, pooling, activation):
+    """Returns the logits of what several views, or models, say together.
+
+    Args:
+        logits: float [C, ..., K] of C views.
+        pooling: "logits", the mean of the logits; "probabilities", the logits of the mean of the
+            probabilities; or "max", those of the largest probability of each class. The softmax of the last
+            gives these probabilities back in proportion, as they do not add up to 1.
+        activation: "softmax", or "sigmoid" where classes do not exclude each other: which probabilities.
+
+    Returns:
+        float64 [..., K]. Nothing is rounded to 0 on the way: logarithms are added up.
+    """
+    if pooling == "logits":
+        return logits.astype(np.float64).mean(axis=0)
+    if pooling == "max":
+        return (log_softmax(logits) if activation == "softmax" else logits.astype(np.float64)).max(axis=0)
+    # The mean's common factor, the count, makes no difference to a quotient of two probabilities.
+    if activation == "sigmoid":
+        return np.logaddexp.reduce(log_sigmoid(logits)) - np.logaddexp.reduce(log_sigmoid(-logits))
+    return np.logaddexp.reduce(log_softmax(logits)) - np.log(len(logits))
 
 
 def cross_entropy(logits, labels):

@@ -18,7 +18,7 @@ class Scores:
     """What a model says of the V videos of a split that can be read.
 
     Attributes:
-        logits: float [V, K], averaged over the views of a video.
+        logits: float [V, K], of all views of a video together, see `train.scoring.measures.pooled`.
         labels: int [V], or bool [V, K] where a video has several labels or none.
         paths: The V paths, as in the manifest.
         classes: The K names of the classes.
@@ -140,18 +140,9 @@ def ensemble(scores, names, of="probabilities"):
             )
     if len(scores) == 1:
         return first
-    if of == "logits":
-        return dataclasses.replace(first, logits=np.mean([other.logits for other in scores], axis=0))
-    # Sums of probabilities, of which the logarithms are taken, so that nothing is rounded to 0.
-    if first.multi_label:
-        logits = _log_sum(measures.log_sigmoid, scores) - _log_sum(measures.log_sigmoid, scores, -1)
-    else:
-        logits = _log_sum(measures.log_softmax, scores)
+    stacked = np.stack([other.logits for other in scores])
+    logits = measures.pooled(stacked, of, "sigmoid" if first.multi_label else "softmax")
     return dataclasses.replace(first, logits=logits)
-
-
-def _log_sum(log_probabilities, scores, sign=1):
-    return np.logaddexp.reduce([log_probabilities(sign * other.logits) for other in scores], axis=0)
 
 
 def _difference(first, other):

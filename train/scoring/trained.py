@@ -9,17 +9,18 @@ import tensorflow as tf
 
 import keras_nonlocal  # noqa: F401 - It registers the layers of model.keras.
 from pipelines.dataset import iterators_ended_on_error
-from savedmodels.loading import check_files, check_fingerprint, one_line, read_serving
+from savedmodels.loading import check_files, check_fingerprint, one_line, read_serving, serving_path
 from train.command_line import config_from_flags, given_values, read_config
 from train.config.fields import as_flags
 from train.network import build_network
 from train.scoring.evaluation import video_scores
+from train.scoring.views import model_of_views, serving_of
 
 _FINISHED = "--workdir=DIR of a run that has ended"
 # What may differ from the training, beside what concerns the files of the data.
 _MAY_DIFFER = (
-    *("batch_size", "test_clips", "test_crops", "test_size"),
-    *("sampling", "window_frames", "short_videos", "fps", "weights"),
+    *("batch_size", "test_clips", "test_crops", "test_size", "test_short_side", "test_crop_places"),
+    *("test_starts", "test_pooling", "sampling", "window_frames", "stride", "short_videos", "fps", "weights"),
 )
 
 
@@ -27,8 +28,8 @@ class Trained(NamedTuple):
     """A trained model.
 
     Attributes:
-        model: Keras model from clips as `train.data.evaluation_clips` makes them for `config` to logits, or
-            to other numbers of which the softmax is the same.
+        model: Keras model from clips as `train.scoring.views.evaluation_clips` makes them for `config` to
+            logits, or to other numbers of which the softmax is the same.
         config: The `Config` by which it is evaluated.
         classes: The names of its classes, in the order of the logits.
         path: What it was read from.
@@ -93,7 +94,8 @@ def read_trained(config, savedmodel="", classes=()):
             )
         keras.config.set_dtype_policy(config.dtype_policy)
         with strategy.scope():
-            return Trained(build_network(config, len(classes)), config, tuple(classes), config.weights)
+            model = build_network(config, len(classes))
+        return Trained(model_of_views(model, config), config, tuple(classes), config.weights)
     if not os.path.isfile(path):
         raise FileNotFoundError(
             f"Expected a trained model at {path!r}. Received no such file. Try: {_FINISHED}."
@@ -102,7 +104,7 @@ def read_trained(config, savedmodel="", classes=()):
         model = keras.saving.load_model(path, compile=False)
         if model.output_shape[-1] != len(classes):
             raise ValueError(f"{model.output_shape[-1]} classes, and {len(classes)} in {serving}")
-    return Trained(model, config, tuple(classes), path)
+    return Trained(model_of_views(model, config), config, tuple(classes), path)
 
 
 @iterators_ended_on_error()
@@ -139,33 +141,74 @@ def _exported(config, directory):
             f"Expected a SavedModel of --clip_frames={config.clip_frames}. Received {directory!r}, which "
             f"takes {frames} frames. Try: --workdir of the run that it was exported from."
         )
-    clip = keras.Input((frames, config.test_size, config.test_size, 3))
-    model = keras.Model(clip, _Logits(loaded, len(classes), config.activation)(clip))
+    serving = _serving(config, directory, classes)
+    _check_views(config, serving, directory)
+    whole = config.test_crop_places == "whole"
+    clip = keras.Input((frames, *(2 * [None if whole else config.test_size]), 3))
+    model = keras.Model(clip, _Logits(loaded, serving)(clip))
     # The pixels remain as they are: the SavedModel itself normalises them.
     plain = dataclasses.replace(config, mean=(0.0,) * 3, std=(1.0,) * 3)
     return Trained(model, plain, classes, directory)
 
 
-class _Logits(keras.layers.Layer):
-    """Logits of which a SavedModel's probabilities are the softmax, or the sigmoids.
+def _serving(config, directory, classes):
+    """Returns what serving.json says of a SavedModel; one of an older version has it in its run alone."""
+    expected = serving_of(config, classes)
+    of_run = os.path.join(config.workdir, "serving.json") if config.workdir else ""
+    path = next(filter(os.path.isfile, (serving_path(directory), of_run)), None)
+    if path is None:
+        return expected
+    found = read_serving(path)
+    before = {"short_side": found["size"], "whole": False, "window": 0, "activation": "softmax"}
+    found = before | {name: found[name] for name in expected if name in found}
+    return found | {"short_side": found["short_side"] or found["size"]}
 
-    Of a softmax they are the logarithms of the probabilities. Sigmoids above 1 - 2^-24 are all the same in
-    float32, and so are their logits.
+
+def _check_views(config, serving, directory):
+    """Raises ValueError unless a SavedModel takes the views of a configuration as they are.
+
+    It cuts its own view out of what it gets, so that it has to get what it leaves as it is.
+    """
+    wanted = serving_of(config, serving["classes"])
+    side = "short_side" if serving["whole"] else "size"
+    of_export = serving[side], serving["window"], serving["activation"]
+    side = "short_side" if wanted["whole"] else "size"
+    of_views = wanted[side], wanted["window"], wanted["activation"]
+    if of_export != of_views or (wanted["whole"] and not serving["whole"]):
+        raise ValueError(
+            f"Expected a SavedModel of the views that the flags describe: {_in_words(*of_views, wanted)}. "
+            f"Received {directory!r}, of {_in_words(*of_export, serving)}. Try: leave out --test_size, "
+            "--test_short_side, --test_crop_places and --test_pooling, or export that run."
+        )
+
+
+def _in_words(side, window, activation, serving):
+    what = "whole frames of a short side of" if serving["whole"] else "squares of"
+    windows = f", classified in windows of {window}x{window} of the last map" if window else ""
+    return f"{what} {side} pixels{windows}, with {activation}"
+
+
+class _Logits(keras.layers.Layer):
+    """The logits of what a SavedModel gives for views: their softmax or sigmoid is its probabilities.
+
+    The SavedModel scales short sides and cuts the centre. A border of its width lets it cut the view itself.
     """
 
-    def __init__(self, loaded, classes, activation):
+    def __init__(self, loaded, serving):
         super().__init__(dtype="float32")
-        self._loaded, self._classes, self._activation = loaded, classes, activation
+        self._loaded, self._serving = loaded, serving
 
     def call(self, clips):
         """Returns float32 [B, K] for pixels [B, T, H, W, 3], in whole grey levels."""
-        clips = tf.cast(clips, tf.uint8)
+        border = 0 if self._serving["whole"] else self._serving["short_side"] - self._serving["size"]
+        sides = [border // 2, border - border // 2]
+        clips = tf.pad(tf.cast(clips, tf.uint8), [[0, 0], [0, 0], sides, sides, [0, 0]])
         probabilities = self._loaded.signatures["serving_default"](clip=clips)["probabilities"]
         logits = tf.math.log(tf.maximum(probabilities, 1e-37))
-        if self._activation == "sigmoid":
+        if self._serving["activation"] == "sigmoid":
             logits -= tf.math.log(tf.maximum(1 - probabilities, 2**-24))
         return logits
 
     def compute_output_shape(self, shape):
         """Returns (B, K)."""
-        return shape[0], self._classes
+        return shape[0], len(self._serving["classes"])
