@@ -171,7 +171,8 @@ def test_an_ensemble_needs_no_models(small, tmp_path, capsys):
     assert summary(ensemble(parts, "ab")) == {name: results[name] for name in summary(parts[0])}
     run(*files, "--ensemble=logits", f"--output={tmp_path / 'logits'}")
     mean = (parts[0].logits + parts[1].logits) / 2
-    np.testing.assert_array_equal(Scores.load(tmp_path / "logits" / "scores.npz").logits, mean)
+    found = Scores.load(tmp_path / "logits" / "scores.npz").logits
+    np.testing.assert_allclose(found, mean, rtol=1e-6, atol=1e-6)
     assert "wrote" in capsys.readouterr().out
     assert refused(*files).startswith("Expected --output to be a new directory. Received none.")
     damaged = tmp_path / "both" / "results.json"

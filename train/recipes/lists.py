@@ -5,17 +5,21 @@ from train.recipes.rows import FLAG_FILES, PAPERS
 _INTRODUCTION = """\
 # Published results, and the flag files that repeat them
 
-{count} rows: every accuracy of the four papers and of their released code. {trained} of them have a flag file; the others are listed with
-what stands in the place of one. `python -m train.recipes --markdown` wrote this page from the files.
+{count} rows: every accuracy of the four papers and of their released code. {trained} of them have a flag
+file; the others are listed with what stands in the place of one. `python -m train.recipes --markdown` wrote
+this page from the files.
 
-A flag file names data, start and run: `data/DATASET`, `weights/`, `runs/ROW`. A command line may say others after it:
+A flag file names data, start and run: `data/DATASET`, `weights/`, `runs/ROW`. What stands after it on a
+command line takes the place of what is in it:
 
 ```console
 $ python -m train --flagfile=train/flagfiles/nl/2c.r50.nl5.flags --data_dir=/videos/kinetics400
 ```
 
-Parameters, and multiply-adds of convolutions and of attention, in the paper's order, are those of this library for one training clip;
-[what the papers print](decisions/0029-the-papers-figures.md) is counted in other ways. What text and released code do differently stands at the beginning of each file."""
+Parameters, and multiply-adds of convolutions and of attention, in the paper's order, are those of this
+library for one training clip; [what the papers print](decisions/0029-the-papers-figures.md) is counted in
+other ways. What the text of a paper and its released code do differently stands at the beginning of each
+file."""
 _HEADS = ("row", "published", "parameters", "multiply-adds", "data", "recipe", "blocks", "here")
 
 
@@ -58,7 +62,7 @@ def _link(row):
 def _costs(row):
     if row.parameters is None:
         return "", ""
-    attention = f" + {row.attention:.1f}" if row.attention else ""
+    attention = f" + {row.attention:.1f}" if row.attention >= 0.05 else ""
     return f"{row.parameters:.2f} M", f"{row.multiply_adds:.1f}{attention} G"
 
 

@@ -116,7 +116,7 @@ def _with_flag_file(path):
 
 
 def _facts(path):
-    """Returns {name: text} of the comments before the first flag; a line without a name goes on with a fact."""
+    """Returns {name: text} of the comments before the first flag; a line without a name goes on."""
     facts, name = {}, None
     with open(path, encoding="utf-8") as file:
         for line in file:
