@@ -5,6 +5,8 @@ A 1x1x1 convolution is a Dense layer on the last axis, at every rank.
 
 import keras
 
+from keras_nonlocal.batch_norm import BatchNormalization
+
 # What the argument `frozen_batch_norm` of a block may be.
 FROZEN = (None, False, True)
 
@@ -27,7 +29,7 @@ def projection(layer, width, name, use_bias=True, zero=False):
 
 def batch_norm(layer, name="norm", momentum=0.9, **options):
     """Returns a batch norm for `layer`; where that has `frozen_batch_norm`, it does not train."""
-    return keras.layers.BatchNormalization(
+    return BatchNormalization(
         momentum=momentum,
         epsilon=1e-5,
         trainable=not layer.frozen_batch_norm,

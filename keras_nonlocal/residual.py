@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from keras_nonlocal.architecture import Convolution
+from keras_nonlocal.batch_norm import BatchNormalization
 from keras_nonlocal.frame_wise import FrameWise
 from keras_nonlocal.grouped_conv2d import GroupedConv2D
 from keras_nonlocal.squeeze_excite import SqueezeExcite
@@ -95,7 +96,7 @@ def conv(x, convolution, name, stride_frames=1):
 
 def norm(x, name, frozen):
     """Applies batch norm, which keeps to its running statistics and does not train if it is `frozen`."""
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, trainable=not frozen, name=name)(x)
+    return BatchNormalization(momentum=0.9, epsilon=1e-5, trainable=not frozen, name=name)(x)
 
 
 def with_norms(block, frozen):

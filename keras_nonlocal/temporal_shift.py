@@ -63,12 +63,15 @@ class TemporalShift(keras.layers.Layer):
     def call(self, x):
         """Shifts the moving channels."""
         part = x.shape[-1] // self.divisor
-        # The gradient of a split is one concatenation; that of slices would be three padded sums.
-        from_next, from_previous, still = ops.split(x, [part, 2 * part], axis=-1)
-        other_axes = [(0, 0)] * (len(x.shape) - 2)
-        from_next = ops.pad(from_next[:, 1:], [(0, 0), (0, 1), *other_axes])
-        from_previous = ops.pad(from_previous[:, :-1], [(0, 0), (1, 0), *other_axes])
-        return ops.concatenate([from_next, from_previous, still], axis=-1)
+        if keras.config.backend() != "tensorflow":
+            return _shift(x, part, 1)
+
+        # The gradient of the slices would be padded maps, and their sum.
+        @ops.custom_gradient
+        def shift(x):
+            return _shift(x, part, 1), lambda upstream: _shift(upstream, part, -1)
+
+        return shift(x)
 
     def compute_output_shape(self, input_shape):
         """Returns the input's shape."""
@@ -77,3 +80,18 @@ class TemporalShift(keras.layers.Layer):
     def get_config(self):
         """Returns every argument of the constructor."""
         return {**super().get_config(), "divisor": self.divisor}
+
+
+def _shift(x, part, direction):
+    """Returns x with its first `part` channels of the next frame and its second of the previous one.
+
+    The other way round, with `direction` -1, it is its own gradient.
+    """
+    from_next, from_previous, still = ops.split(x, [part, 2 * part], axis=-1)
+    if direction < 0:
+        from_next, from_previous = from_previous, from_next
+    other_axes = [(0, 0)] * (len(x.shape) - 2)
+    from_next = ops.pad(from_next[:, 1:], [(0, 0), (0, 1), *other_axes])
+    from_previous = ops.pad(from_previous[:, :-1], [(0, 0), (1, 0), *other_axes])
+    first, second = (from_next, from_previous) if direction > 0 else (from_previous, from_next)
+    return ops.concatenate([first, second, still], axis=-1)
