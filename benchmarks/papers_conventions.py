@@ -228,7 +228,7 @@ def _conv_block_attention(layer: ConvBlockAttention, x, y):
 @modules_of.register
 def _plain_residual(layer: PlainResidual, x, y):
     positions = _positions(x)
-    seen = _convolve(layer.inner, positions) + Modules(norm_elements=positions * layer.inner.units)
+    seen = _convolve(layer.reduce, positions) + Modules(norm_elements=positions * layer.reduce.units)
     return seen + _close(layer, x)
 
 

@@ -44,14 +44,14 @@ def test_both_norms_use_and_follow_the_batch_in_training():
     shape = (3, 2, 4, 6)
     layer, w = oracles.randomise(PlainResidual(channels=5), shape)
     x = np.random.default_rng(0).standard_normal(shape)
-    inner = oracles.project(x, w, "inner")
+    inner = oracles.project(x, w, "reduce")
     hidden = np.maximum(
-        oracles.batch_norm(inner, with_statistics(w, "inner_norm", inner), name="inner_norm"), 0
+        oracles.batch_norm(inner, with_statistics(w, "reduce_norm", inner), name="reduce_norm"), 0
     )
     out = oracles.project(hidden, w, "out")
     expected = x + oracles.batch_norm(out, with_statistics(w, "norm", out))
     np.testing.assert_allclose(layer(x.astype("float32"), training=True), expected, atol=2e-5)
-    for norm, y in ((layer.inner_norm, inner), (layer.norm, out)):
+    for norm, y in ((layer.reduce_norm, inner), (layer.norm, out)):
         before = w[f"{norm.name}/moving_mean"]
         followed = 0.9 * before + 0.1 * y.mean(axis=(0, 1, 2))
         np.testing.assert_allclose(norm.moving_mean.numpy(), followed, atol=1e-5)
