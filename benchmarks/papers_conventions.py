@@ -222,13 +222,13 @@ def _global_context(layer: GlobalContext, x, y):
 def _conv_block_attention(layer: ConvBlockAttention, x, y):
     positions = _positions(x)
     seen = _connect(layer.reduce, 2 * x[0]) + _connect(layer.expand, 2 * x[0])
-    return seen + _convolve(layer.conv, positions) + Modules(norm_elements=positions)
+    return seen + _convolve(layer.conv, positions) + Modules(norm_elements=positions * layer.batch_norm)
 
 
 @modules_of.register
 def _plain_residual(layer: PlainResidual, x, y):
     positions = _positions(x)
-    seen = _convolve(layer.inner, positions) + Modules(norm_elements=positions * layer.inner.units)
+    seen = _convolve(layer.reduce, positions) + Modules(norm_elements=positions * layer.reduce.units)
     return seen + _close(layer, x)
 
 

@@ -175,7 +175,7 @@ def _conv_block_attention(layer: ConvBlockAttention, x, y):
 
 @cost_of.register
 def _plain_residual(layer: PlainResidual, x, y):
-    return _convolve(layer.inner, _positions(x)) + _convolve(layer.out, _positions(x))
+    return _convolve(layer.reduce, _positions(x)) + _convolve(layer.out, _positions(x))
 
 
 def _attend(parts, queries, keys, width, value_width, pairwise):

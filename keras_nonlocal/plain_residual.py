@@ -69,18 +69,18 @@ class PlainResidual(keras.layers.Layer):
         width = self.channels or channels
         inner_shape = (*input_shape[:-1], width)
 
-        self.inner = projection(self, width, "inner", use_bias=False)
-        self.inner_norm = batch_norm(self, "inner_norm")
+        self.reduce = projection(self, width, "reduce", use_bias=False)
+        self.reduce_norm = batch_norm(self, "reduce_norm")
         self.out = projection(self, channels, "out", use_bias=False, zero=self.frozen_batch_norm)
         self.norm = closing_norm(self)
-        self.inner.build(input_shape)
-        self.inner_norm.build(inner_shape)
+        self.reduce.build(input_shape)
+        self.reduce_norm.build(inner_shape)
         self.out.build(inner_shape)
         self.norm.build(input_shape)
 
     def call(self, x, training=None):
         """Adds to each position what is made of it alone."""
-        y = ops.relu(self.inner_norm(self.inner(x), training=training))  # [B, ..., d]
+        y = ops.relu(self.reduce_norm(self.reduce(x), training=training))  # [B, ..., d]
         return x + self.norm(self.out(y), training=training)
 
     def compute_output_shape(self, input_shape):

@@ -185,7 +185,7 @@ def region_non_local(
 
 
 def plain_residual(x, w, **_):
-    y = np.maximum(batch_norm(project(x, w, "inner"), w, name="inner_norm"), 0)
+    y = np.maximum(batch_norm(project(x, w, "reduce"), w, name="reduce_norm"), 0)
     return x + batch_norm(project(y, w, "out"), w)
 
 

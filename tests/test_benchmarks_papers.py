@@ -16,6 +16,7 @@ from keras_nonlocal import (
     ConvBlockAttention,
     GlobalContext,
     NonLocal,
+    PlainResidual,
     RegionNonLocal,
     SqueezeExcite,
 )
@@ -204,6 +205,8 @@ def test_a_bias_is_added_to_every_output_of_a_convolution(groups):
         (GlobalContext(ratio=2), CLIP, 0, 0, 0, 0),
         (GlobalContext(ratio=2, norm="batch"), CLIP, 4, 4 + 8, 0, 0),
         (ConvBlockAttention(ratio=2, kernel_size=3), CLIP, POSITIONS, 2 * (4 + 8), 0, 0),
+        (PlainResidual(5), CLIP, POSITIONS * (5 + 8), 0, 0, 0),
+        (ConvBlockAttention(2, 3, batch_norm=False), CLIP, 0, 2 * (4 + 8), 0, 0),
         (AttentionChain(), (4, 4, 6, 64), POSITIONS * 64 + 4, 4 + 64, 0, POSITIONS * 147 * 32),
     ],
 )

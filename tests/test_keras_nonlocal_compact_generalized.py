@@ -8,6 +8,7 @@ import oracles
 import oracles_compact
 import pytest
 import released
+from keras import ops
 
 from keras_nonlocal import CompactGeneralizedNonLocal
 
@@ -193,3 +194,18 @@ def test_a_full_convolution_and_batch_norm_ask_nothing_of_the_input_channels():
     layer = CompactGeneralizedNonLocal(groups=4, channels=8, grouped_out=False)
     x = random_map((2, 3, 4, 10))
     np.testing.assert_array_equal(layer(x), x)
+
+
+@pytest.mark.parametrize("pairwise", ["dot_product", "gaussian_rbf", "embedded_gaussian"])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_normalised_theta_and_phi_have_directions_alone(pairwise, scaled):
+    shape, arguments = (2, 3, 4, 8), {"groups": 2, "pairwise": pairwise, "scaled": scaled, "gamma": 0.5}
+    layer, w = oracles.randomise(CompactGeneralizedNonLocal(normalize=True, **arguments), shape)
+    x = random_map(shape)
+    y = ops.convert_to_numpy(layer(x))
+    expected = oracles_compact.compact_generalized(x.astype("float64"), w, normalize=True, **arguments)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    for child, factor in ((layer.theta, 100.0), (layer.phi, 0.01)):
+        child.kernel.assign(child.kernel * factor)
+    np.testing.assert_allclose(layer(x), y, atol=1e-5)
+    assert np.isfinite(ops.convert_to_numpy(layer(np.zeros(shape, "float32")))).all()

@@ -91,6 +91,21 @@ def test_float64_stays_float64():
 
 
 @pytest.mark.parametrize(
+    ("arguments", "parameters"),
+    [
+        ({}, 34_000),
+        ({"use_bias": False}, 34_000 - 32 - 512),
+        ({"batch_norm": False}, 34_000 - 2),
+        ({"use_bias": False, "batch_norm": False}, 2 * 512 * 32 + 2 * 7**3),
+    ],
+)
+def test_parameters_of_its_forms(arguments, parameters):
+    layer = ConvBlockAttention(**arguments)
+    layer.build((None, 8, 28, 28, 512))
+    assert sum(math.prod(w.shape) for w in layer.trainable_weights) == parameters
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ({"ratio": True}, "`ratio`.*Received True.*Try: ratio=1"),

@@ -14,6 +14,7 @@ from keras_nonlocal import (
     ConvBlockAttention,
     GlobalContext,
     NonLocal,
+    PlainResidual,
     RegionNonLocal,
     SqueezeExcite,
     VideoResNet,
@@ -28,6 +29,7 @@ BLOCKS = {
     SqueezeExcite: ({}, True),
     GlobalContext: ({"norm": "batch"}, True),
     ConvBlockAttention: ({}, False),
+    PlainResidual: ({}, True),
 }
 
 

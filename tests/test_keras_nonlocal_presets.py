@@ -98,6 +98,8 @@ NETWORKS = [
     {"temporal": "i3d_3x3x3", "topology": "fair_32", "input_shape": (None, None, None, 3)},
     {"temporal": "i3d_3x1x1", "depth": 50, "groups": 32, "group_width": 4, "topology": "keras"},
     {"temporal": "i3d_3x3x3", "depth": 50, "topology": "fair_32_1x1", "input_shape": (32, None, None, 3)},
+    {"temporal": "i3d_3x1x1_alternate", "depth": 50, "topology": "nl_table_1", "input_shape": (8, 64, 64, 3)},
+    {"temporal": "i3d_3x3x3_alternate"},
     {"temporal": "c2d", "depth": 101, "classifier_activation": "softmax"},
     {"include_top": False, "pooling": "avg"},
     {"include_top": False, "pooling": "max", "temporal": "c2d", "topology": "torchvision"},

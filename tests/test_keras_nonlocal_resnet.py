@@ -28,6 +28,7 @@ from keras_nonlocal.architecture import (
     stage_maps,
 )
 from keras_nonlocal.checkpoints import load
+from keras_nonlocal.described import without_memory
 from keras_nonlocal.frame_wise import FrameWise
 from keras_nonlocal.grouped_conv2d import GroupedConv2D, groups_together
 from keras_nonlocal.residual import residual_block
@@ -109,6 +110,7 @@ def test_frames_of_a_c2d_are_independent_up_to_its_temporal_pools():
         ("fair_8", (32, 112, 112), (32, 55, 55), (16, 7, 7)),
         pytest.param("fair_32", (16, 112, 112), (8, 55, 55), (4, 7, 7), marks=pytest.mark.long),
         pytest.param("fair_32_1x1", (16, 112, 112), (8, 55, 55), (4, 7, 7), marks=pytest.mark.long),
+        pytest.param("nl_table_1", (16, 112, 112), (8, 56, 56), (4, 7, 7), marks=pytest.mark.long),
     ],
 )
 def test_maps_of_the_topologies(name, stem, res2, res5):
@@ -119,10 +121,37 @@ def test_maps_of_the_topologies(name, stem, res2, res5):
 
 
 def test_stage_maps_are_those_of_the_built_networks():
-    for depth, name, sides in ((18, "slowfast", (9, 61, 90)), (50, "fair_32", (19, 70, 47))):
+    for depth, name, sides in (
+        (18, "slowfast", (9, 61, 90)),
+        (50, "fair_32", (19, 70, 47)),
+        (18, "nl_table_1", (9, 61, 90)),
+        (18, "nl_table_1", (1, 32, 32)),
+    ):
         model = VideoResNet(depth, "c2d", topology=name, input_shape=(*sides, 3), include_top=False)
         built = {stage: y.shape[1:] for stage, y in feature_pyramid(model).output.items()}
         assert built == stage_maps(DEPTHS[depth], TOPOLOGIES[name], *sides)
+
+
+@pytest.mark.parametrize(("frames", "joined"), [(8, 4), (7, 4), (1, 1)])
+def test_poolings_of_table_1_see_three_frames_each(frames, joined):
+    """Table 1 of the NL paper: pool1 3x3x3, and pool2 3x1x1, where FAIR's code joins pairs of frames."""
+    model = small(temporal="c2d", topology="nl_table_1", input_shape=(2 * frames, 32, 32, 3))
+    clip = clips(1, 2 * frames, 32, 32, 3)
+    seen = {}
+    for name, pooled in (("stem_relu", "stem_pool"), ("res2_1_relu", "res2_pool")):
+        outputs = [model.get_layer(end).output for end in (name, pooled)]
+        seen[pooled] = [np.asarray(y) for y in keras.Model(model.input, outputs)(clip)]
+    before, after = seen["stem_pool"]
+    assert before.shape[1:3] == (frames, 16) and after.shape[1:4] == (joined, 8, 8)
+    for t, i, j in np.ndindex(joined, 8, 8):
+        window = before[0, max(2 * t - 1, 0) : 2 * t + 2, max(2 * i - 1, 0) : 2 * i + 2]
+        window = window[:, :, max(2 * j - 1, 0) : 2 * j + 2]
+        np.testing.assert_allclose(after[0, t, i, j], window.max(axis=(0, 1, 2)), rtol=1e-6)
+    before, after = seen["res2_pool"]
+    for t in range(after.shape[1]):
+        window = before[0, max(2 * t - 1, 0) : 2 * t + 2]
+        np.testing.assert_allclose(after[0, t], window.max(axis=0), rtol=1e-6)
+    assert after.shape[1] == -(-joined // 2)
 
 
 @pytest.mark.parametrize(("name", "strided"), [("torchvision", 2), ("keras", 1)])
@@ -144,6 +173,10 @@ def test_which_residual_blocks_of_an_i3d_span_time(temporal, inflated, kernel):
         for i in numbers
     ]
     assert [layer.name for layer in spans] == ["stem_conv", *(f"{place}_{inflated}" for place in places)]
+    with without_memory():
+        alternate = VideoResNet(50, f"{temporal}_alternate", input_shape=(8, 64, 64, 3))
+    fewer = [layer.name for layer in alternate.layers if isinstance(layer, keras.layers.Conv3D)]
+    assert fewer == [layer.name for layer in spans if layer.name != f"res2_1_{inflated}"]
     assert {layer.kernel_size for layer in spans[1:]} == {kernel} and spans[0].kernel_size == (5, 7, 7)
 
 

@@ -128,6 +128,11 @@ NETWORKS = {
     "c2d fair_32": {"depth": 18, "temporal": "c2d", "topology": "fair_32"},
     "i3d_3x1x1 fair_8": {"depth": 50, "temporal": "i3d_3x1x1"},
     "i3d_3x3x3 fair_32_1x1": {"depth": 18, "temporal": "i3d_3x3x3", "topology": "fair_32_1x1"},
+    "i3d_3x1x1_alternate nl_table_1": {
+        "depth": 50,
+        "temporal": "i3d_3x1x1_alternate",
+        "topology": "nl_table_1",
+    },
     "resnext": {"depth": 50, "groups": 2, "group_width": 32, "squeeze_excite_ratio": 4},
 }
 

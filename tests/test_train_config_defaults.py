@@ -21,8 +21,8 @@ decoder_megabytes       570                       at least 1
 data_service            ''                        grpc://HOST:PORT, or empty
 workers                 0                         at least 0
 depth                   50                        one of 18, 34, 50, 101, 152
-temporal                'tsm'                     one of tsm, c2d, i3d_3x1x1, i3d_3x3x3, i3d_3x1x1_alternate, i3d_3x3x3_alternate
-topology                ''  one of empty, torchvision, keras, slowfast, fair_8, fair_32, fair_32_1x1, nl_table_1
+temporal                'tsm'  one of tsm, c2d, i3d_3x1x1, i3d_3x3x3, i3d_3x1x1_alternate, i3d_3x3x3_alternate
+topology  ''  one of empty, torchvision, keras, slowfast, fair_8, fair_32, fair_32_1x1, nl_table_1
 groups                  1                         at least 1
 group_width             64                        at least 1
 squeeze_excite_ratio    0                         at least 0
