@@ -89,7 +89,7 @@ class TrainingFields:
         ("kernels", "regions"),
         "on what the decay acts; regions are the kernels of F_theta in RegionNonLocal, and norms those "
         "outside of attention blocks",
-        all_of(KINDS.__contains__, f"some of {', '.join(KINDS)}"),
+        all_of(KINDS.__contains__, f"some of {', '.join(KINDS)}")._replace(choices=KINDS),
     )
     label_smoothing: float = _optimise(
         0.0, "part of each label that is spread evenly over all classes", from_to_below(0, 1)
