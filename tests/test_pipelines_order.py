@@ -26,6 +26,23 @@ def test_steps_of_a_schedule(videos, batch_size, epochs, repeats, of_batch, of_e
     assert len(set(rows[: of_batch * of_epoch])) == of_batch * of_epoch
 
 
+def test_a_training_may_end_within_an_epoch():
+    """Epochs count for nothing then, and the order of the videos is that of a longer training."""
+    whole, short, long = (
+        Schedule(10, 4, 3, 5),
+        Schedule(10, 4, 9, 5, last_step=5),
+        Schedule(10, 4, 1, 5, last_step=8),
+    )
+    assert [(s.steps, s.num_epochs, s.steps_per_epoch) for s in (whole, short, long)] == [
+        (6, 3, 2),
+        (5, 3, 2),
+        (8, 4, 2),
+    ]
+    assert [short.steps_in(epochs) for epochs in range(4)] == [0, 2, 4, 5]
+    for index in range(20):
+        assert len({int(s.order.row(index, 0)) for s in (whole, short, long)}) == 1
+
+
 @pytest.mark.parametrize(
     ("batch_size", "repeats", "remedy"), [(7, 2, 6), (7, 3, 6), (1, 3, 3), (2, 3, 3), (4, 0, 1), (9, 6, 6)]
 )

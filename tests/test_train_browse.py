@@ -103,6 +103,19 @@ def test_pixels_labels_and_videos_are_those_of_the_pipeline(data):
     run.close()
 
 
+def test_the_clips_of_a_consensus_are_shown_one_after_the_other(data):
+    config = config_of(data[0], "--sampling=dense", "--window_frames=8", "--consensus_clips=2", "--steps=1")
+    pixels, _ = batches_of(config, 1)
+    run = open_data(config)
+    clips = training_clips(config, run, 3, run.accounts["train"])
+    np.testing.assert_array_equal([clip.pixels for clip in clips], pixels[:3])
+    for clip in clips:
+        assert len(clip.pixels) == len(clip.seconds) == 2 * FRAMES
+        first, second = np.split(clip.seconds, 2)
+        assert first[0] <= second[0] and (np.diff(first) > 0).all() and (np.diff(second) > 0).all()
+    run.close()
+
+
 def test_an_epoch_is_shown_at_most(data, monkeypatch):
     monkeypatch.setattr(shown_clips, "_origin", lambda *arguments: ("", 1, np.zeros(1)))
     run = open_data(config := config_of(data[0], "--mixup=0.8"))

@@ -289,6 +289,7 @@ def refused_with_a_remedy(values, name):
         ("decay_epochs", {"schedule": "steps", "decay_epochs": (20.0, 10.0), "steps": 900}),
         ("decay_epochs", {"schedule": "steps", "decay_epochs": (20.0,), "decay_steps": (100,)}),
         ("decay_steps", {"decay_steps": (100,)}),
+        ("decay_steps", {"schedule": "steps", "steps": 100}),
         ("decay_steps", {"schedule": "steps", "decay_steps": (200, 100)}),
         ("decay_steps", {"schedule": "steps", "decay_steps": (200, 900), "steps": 900}),
         ("beta2", {"beta2": 0.9}),

@@ -266,6 +266,7 @@ OPTIONS = [
     {"fps": 0.2},
     {"sampling": "dense", "window_frames": 4},
     {"sampling": "dense", "window_frames": 128, "short_videos": "hold"},
+    {"sampling": "dense", "window_frames": 8, "consensus_clips": 3},
     {"short_side": 0},
     {"short_side": 200},
     {"crop_method": "scale_jitter", "jitter_sides": (36, 48)},
@@ -303,7 +304,7 @@ def test_options_in_pairs(prepared, one, other):
     made = list(opened.batches())
     assert len(made) == opened.schedule.steps > 0
     for clips, labels in made:
-        assert clips.shape == (run.batch_size, run.clip_frames, run.crop, run.crop, 3)
+        assert clips.shape == (run.batch_size, data.training_format(run).frames, run.crop, run.crop, 3)
         assert np.isfinite(clips).all() and np.std(clips) > 0
         assert labels.shape == ((run.batch_size, 8) if data.mixes(run) else (run.batch_size,))
         np.testing.assert_allclose(np.sum(labels, -1) if data.mixes(run) else 1, 1, rtol=1e-5)

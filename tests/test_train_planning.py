@@ -176,6 +176,19 @@ def test_long_videos_are_seen_in_parts():
     assert chosen(FACTS._replace(seconds=40.0))["sampling"] == "dense"
 
 
+def test_what_is_given_of_a_recipe_is_not_contradicted():
+    with_weights = FACTS._replace(weights={"depth": 18})
+    assert chosen(FACTS, steps=100)["epochs"] == 9  # Of twelve steps each.
+    assert chosen(FACTS, consensus_clips=3)["sampling"] == "dense"
+    assert chosen(with_weights)["frozen_batch_norm"]
+    for name, value in (("partial_batch_norm", True), ("precise_batch_norm", 5)):
+        found = chosen(with_weights, **{name: value})
+        assert "frozen_batch_norm" not in found
+    cost = Cost(1.0, 0.0)
+    assert "epochs" in choices_by_time(FACTS, VALUES | {"crop": 96}, {}, cost, 1)
+    assert "epochs" not in choices_by_time(FACTS, VALUES | {"crop": 96}, {"steps": 400}, cost, 1)
+
+
 VALUES = {"epochs": 33, "test_clips": 2, "test_crops": 1}
 
 

@@ -74,6 +74,7 @@ BESIDE = FLAGS | {
     "optimizer": "adamw",
     "learning_rate": 0.01,
     "keep_epoch": "best",
+    "rates": ("biases=2",),
     "steps": 5,
 }
 
@@ -106,7 +107,7 @@ INSTANTS = {
 
 
 @pytest.mark.parametrize(
-    "instant", [pytest.param(i, marks=pytest.mark.long if i.startswith("within") else []) for i in INSTANTS]
+    "instant", [pytest.param(i, marks=[] if i.startswith("after") else pytest.mark.long) for i in INSTANTS]
 )
 def test_a_run_that_dies_goes_on_to_the_same_end(instant, run, beside):
     with dying_in(*INSTANTS[instant]):

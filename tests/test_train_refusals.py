@@ -64,6 +64,16 @@ WRONG = [
     ("--dropout=1", "--dropout=0.5"),
     ("--warmup_epochs=60", "--warmup_epochs=5.0"),
     ("--warmup_epochs=5 --epochs=3", "--warmup_epochs=0.3"),
+    ("--warmup_epochs=3 --warmup_steps=9", "--warmup_epochs=0"),
+    ("--warmup_steps=9 --steps=9", "--warmup_steps=0"),
+    ("--optimizer=adam", "--optimizer=adamw"),
+    ("--decay_steps=100 --schedule=cosine", "--decay_steps="),
+    ("--decay_steps=9,3 --schedule=steps --steps=40", "--decay_steps=20"),
+    ("--decay_epochs=9 --schedule=steps --decay_steps=20", "--decay_epochs="),
+    ("--steps=40 --schedule=steps", "--decay_steps=20"),
+    ("--rates=regoins=2", "--rates=regions=2"),
+    ("--decayed=kernel,norm", "--decayed=kernels,norms"),
+    ("--precise_batch_norm=9 --frozen_batch_norm", "--precise_batch_norm=0"),
     ("--clip_frames=128", "--window_frames=128"),
     ("--crop=300", "--short_side=300"),
     ("--batch_size=7 --repeats=2", "--batch_size=8"),
@@ -126,6 +136,23 @@ def test_a_short_run_has_a_short_warm_up(epochs, warmup, tmp_path):
     assert config.warmup_epochs == warmup
     (tmp_path / "run.flags").write_text(config.to_flags())
     assert read_config(tmp_path).warmup_epochs == warmup
+
+
+def test_a_run_by_steps_has_the_warm_up_that_it_is_given(tmp_path):
+    def config(*arguments):
+        flag_values = flags.FlagValues()
+        define_flags(flag_values)
+        parse(["train", "--data_dir=x", f"--workdir={tmp_path}", *arguments], flag_values)
+        return program.config_from_flags(flag_values)
+
+    def warmup(*arguments):
+        found = config(*arguments)
+        return found.warmup_epochs, found.warmup_steps
+
+    assert warmup("--steps=100") == (0.0, 0) and warmup("--steps=100", "--warmup_epochs=60") == (60.0, 0)
+    assert warmup("--warmup_steps=7") == (0.0, 7) and warmup("--steps=9", "--warmup_steps=8") == (0.0, 8)
+    (tmp_path / "run.flags").write_text(config("--steps=100", "--warmup_epochs=2").to_flags())
+    assert warmup("--steps=100") == (2.0, 0) and read_config(tmp_path).warmup_epochs == 2.0
 
 
 def test_flag_files_and_words():

@@ -516,7 +516,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 sys.path.insert(0, "tests")
 from test_train_resume import runs_of
 with runs_of(Path(sys.argv[1]), Path(sys.argv[2])) as run:
-    flags = dict(dropout=0.0, ema=0.9, clip_norm=0.3, synchronized_batch_norm=True)
+    flags = dict(dropout=0.0, ema=0.9, clip_norm=0.3, synchronized_batch_norm=True, precise_batch_norm=2)
     for devices in (1, 2):
         names = [f"CPU:{number}" for number in range(devices)]
         reduce = tf.distribute.HierarchicalCopyAllReduce()

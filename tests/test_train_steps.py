@@ -111,6 +111,34 @@ def test_every_step_is_that_of_numpy(name):
     check(name, accumulation=1 if name == "constant" else 4)
 
 
+def test_adamw_leaves_out_steps_that_overflow_in_float16():
+    """Neither its averages nor its count of steps know of them; others train at the scale of the loss."""
+    weights, inputs, classes = drawn()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        x = keras.Input((3,))
+        logits = keras.layers.Dense(3, name="fc", dtype="float32")(keras.layers.Dense(4, name="stem_conv")(x))
+        model, config = Trainer(x, logits), Config(optimizer="adamw", warmup_epochs=0.0, rates=("fc=5",))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(optimizer_of(config, 9), loss=loss, jit_compile=False)
+        model.build_for(None)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    for variable in model.trainable_variables:
+        variable.assign(weights[variable.path])
+    inner, step = model.optimizer.inner_optimizer, tf.function(model.train_step, autograph=False)
+    assert not np.isfinite(step((1e30 * inputs[0], classes[0].astype("int32")))["gradient_norm"])
+    for variable in model.trainable_variables:
+        np.testing.assert_array_equal(variable, weights[variable.path].astype("float32"))
+    assert int(inner.iterations) == 0 and not any(np.any(v) for v in inner._momentums)
+    step((inputs[0], classes[0].astype("int32")))
+    assert int(inner.iterations) == 1
+    for variable in model.trainable_variables:  # The first step of AdamW is the rate, by the gradient's sign.
+        own = 0.01 * (5 if variable.path.startswith("fc") else 1)
+        decayed = weights[variable.path] * (1 - own * 1e-4 * variable.path.endswith("kernel"))
+        np.testing.assert_allclose(np.abs(variable - decayed), own, rtol=2e-2)
+
+
 def test_the_logits_of_a_consensus_are_averaged_before_the_loss():
     """Of each video of a batch; the metrics take the mean logits, too, and parts of a batch are videos."""
     rng = np.random.default_rng(5)

@@ -19,11 +19,14 @@ from train.loop.trainer import _timed_next
 from train.loop.watching import COLUMNS, Line, Pace, write_curves
 
 
-def a_run(steps=10, videos=30, **changes):
+def a_run(steps=10, videos=30, last_step=0, **changes):
     """Returns what `Pace` and `Line` look at of a run that has done nothing yet."""
     flags = {"epochs": 4, "warmup_epochs": 0.0, "batch_size": 6, "crop": 100, "test_size": 200}
     flags |= {"test_clips": 2, "test_crops": 3}
-    data, config = SimpleNamespace(val=SimpleNamespace(manifest=range(videos))), Config(**flags | changes)
+    data, config = (
+        SimpleNamespace(val=SimpleNamespace(manifest=range(videos))),
+        Config(**flags | changes, steps=last_step),
+    )
     schedule = Schedule(steps * config.batch_size, config.batch_size, config.epochs, last_step=config.steps)
     return SimpleNamespace(
         config=config,
@@ -52,6 +55,18 @@ def test_what_is_left_of_a_run():
     run.step, run.epoch, run.seconds_per_view = 12, 1, 0.1
     assert pace.training == pytest.approx(28 * 2 + 3 * 3) and pace.left == pytest.approx(65 + 18)
     assert pace.words() == "about 1 min 23 s to go: 23 s an epoch, evaluation 18 s"
+
+
+def test_what_is_left_of_a_run_by_steps_with_precise_norms_and_a_consensus():
+    run = a_run(steps=10, last_step=25, precise_batch_norm=6, sampling="dense", consensus_clips=2)
+    pace = Pace(run)
+    for _ in range(5):
+        pace.add_step(3.0)
+    # 3 s / (6 * 2 clips) / 3, times 4 for the pixels, are 1/3 s a view; 6 batches forward take 6 s.
+    assert pace.validation == pytest.approx(10) and pace.statistics == pytest.approx(6)
+    run.step, run.epoch = 20, 2
+    assert pace.training == pytest.approx(5 * 3 + 16) and pace.left == pytest.approx(31 + 60 + 6)
+    assert "46 s an epoch, evaluation 1 min 6 s" in pace.words()
 
 
 def test_what_max_minutes_leave_of_a_run():

@@ -14,6 +14,7 @@ from test_train_resume import assert_same, curves, results_of, runs_of, weights_
 from train.loop.workers import WorkerError, Workers, open_strategy
 
 FLAGS = {"dropout": 0.0, "ema": 0.9, "clip_norm": 0.3, "synchronized_batch_norm": True, "mixup": 0.2}
+FLAGS |= {"steps": 5, "precise_batch_norm": 2}
 
 
 def start(number, port, data, directory, name, **changes):

@@ -121,7 +121,11 @@ RELATIONS = (
     ),
     Relation(
         "decay_steps",
-        lambda c: not c.decay_steps or (c.schedule == "steps" and _rise(c.decay_steps, c.steps or math.inf)),
+        lambda c: (
+            c.schedule == "steps" and _rise(c.decay_steps, c.steps or math.inf)
+            if c.decay_steps
+            else c.schedule != "steps" or c.steps == 0 or bool(c.decay_epochs)
+        ),
         "rising numbers, below --steps where that is given, with --schedule=steps, and none with others",
         lambda c: (c.steps // 2 or 1000,) if c.schedule == "steps" else (),
     ),

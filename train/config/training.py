@@ -89,7 +89,7 @@ class TrainingFields:
         ("kernels", "regions"),
         "on what the decay acts; regions are the kernels of F_theta in RegionNonLocal, and norms those "
         "outside of attention blocks",
-        all_of(KINDS.__contains__, f"some of {', '.join(KINDS)}"),
+        all_of(KINDS.__contains__, f"some of {', '.join(KINDS)}")._replace(choices=KINDS),
     )
     multi_label: bool = _optimise(
         False,

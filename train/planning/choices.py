@@ -74,7 +74,7 @@ def first_choices(facts, given):
         choose("depth", 18, "a small network, as it has to learn all from these videos")
         choose("blocks", ("res3_1", "res4_1"), "two attention blocks, as there are few residual ones")
     if "sampling" not in found:
-        is_long = facts.seconds > _LONG
+        is_long = facts.seconds > _LONG or given.get("consensus_clips", 1) > 1
         why = (
             f"a clip is a part of a video, which has {facts.seconds:.0f} s"
             if is_long
@@ -89,11 +89,14 @@ def first_choices(facts, given):
     batch = given.get("batch_size", batch)
     steps = max(1, facts.train // batch)
     epochs = min(_MOST_EPOCHS, max(_LEAST_EPOCHS, round(_STEPS[has_weights] / steps)))
-    choose("epochs", epochs, f"{epochs * steps} steps, {steps} an epoch")
+    why = f"{epochs * steps} steps, {steps} an epoch"
+    if last := given.get("steps"):
+        epochs, why = -(-last // steps), f"those of --steps={last}, {steps} an epoch"
+    choose("epochs", epochs, why)
     if has_weights:
         choose("learning_rate", 0.0005 * math.sqrt(batch), "small steps from good weights")
         choose("rates", ("fc=10",), "larger ones for the classifier, which begins anew")
-        if batch < 16:
+        if batch < 16 and not (given.get("partial_batch_norm") or given.get("precise_batch_norm")):
             choose("frozen_batch_norm", True, "the statistics of the weights, as a batch has few clips")
     else:
         choose("learning_rate", 0.0025 * math.sqrt(batch), "it grows with the root of the batch")
@@ -126,7 +129,7 @@ def choices_by_time(facts, values, given, cost, minutes):
     for name, value in (("short_side", round(side * ratio)), ("test_size", side)):
         if name not in given:
             found[name] = value, "goes with --crop"
-    if cost is not None and "epochs" not in given:
+    if cost is not None and not {"epochs", "steps"} & given.keys():
         epochs = values["epochs"]
         while epochs > _LEAST_EPOCHS and (
             seconds_of_run(facts, values | {"epochs": epochs}, cost, side) > 60 * minutes
