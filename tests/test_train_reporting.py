@@ -266,7 +266,7 @@ def test_scores_that_do_not_fit_are_refused(data, tmp_path):
         {"labels": scores.labels + 1},
         {"labels": scores.labels - 1},
         {"labels": scores.labels > 0},
-        {"labels": np.eye(8, dtype=bool)[scores.labels]},
+        {"labels": np.eye(9, dtype=bool)[scores.labels]},
         {"paths": scores.paths[1:]},
         {"paths": tuple(range(16))},
         {"logits": np.array([object()])},

@@ -31,19 +31,28 @@ def examples(scores):
     """Returns (mistakes, right ones), `Example`s.
 
     Mistakes are those whose true class has the lowest probability. Right ones are of different classes, each
-    the one whose class has the highest probability.
+    the one whose class has the highest probability. Of several labels the least likely one counts as the true
+    class, and it was taken for the likeliest of the other classes if that is likelier; a video without labels
+    is no example.
     """
-    logits = scores.logits.astype(np.float64)
-    probabilities = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
-    predicted, of_true = logits.argmax(axis=1), probabilities[np.arange(len(logits)), scores.labels]
+    is_label = scores.labels if scores.multi_label else np.eye(len(scores.classes), dtype=bool)[scores.labels]
+    probabilities, rows = scores.probabilities, np.arange(len(is_label))
+    true = np.where(is_label, scores.logits, np.inf).argmin(axis=1)
+    other = np.where(is_label, -np.inf, scores.logits).argmax(axis=1)
+    rank = np.argsort(np.argsort(-scores.logits, axis=1, kind="stable"), axis=1)  # Of equal ones, the first.
+    is_wrong = rank[rows, other] < rank[rows, true]
+    predicted, of_true = np.where(is_wrong, other, true), probabilities[rows, true]
     order = np.argsort(of_true, kind="stable")
-    is_right = (predicted == scores.labels)[order]
-    surest = {int(scores.labels[place]): place for place in order[is_right]}  # The last of a class counts.
+    order = order[is_label.any(axis=1)[order]]
+    is_right = ~is_wrong[order]
+    surest = {int(true[place]): place for place in order[is_right]}  # The last of a class counts.
     right = sorted(surest.values(), key=lambda place: -of_true[place])[:_RIGHT]
 
     def example(place):
-        true, called = int(scores.labels[place]), int(predicted[place])
-        return Example(int(place), true, called, float(of_true[place]), float(probabilities[place, called]))
+        called = int(predicted[place])
+        return Example(
+            int(place), int(true[place]), called, float(of_true[place]), float(probabilities[place, called])
+        )
 
     return list(map(example, order[~is_right][:_MISTAKES])), list(map(example, right))
 
@@ -58,6 +67,8 @@ def examples_section(run):
     if not mistakes:
         parts.append(element("p", "There are none: each validation video was classified rightly."))
     words = "The videos whose true class has the lowest probability, as the network sees their centre clip."
+    if run.scores.multi_label:
+        words += " Of several labels, this is the least likely one; beside it the likeliest other class."
     return joined(
         section("Worst mistakes", element("p", words, class_="soft"), *parts, _cards(run, mistakes, views)),
         section("Surest right answers", _cards(run, right, views)) if right else joined(),

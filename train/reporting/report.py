@@ -29,7 +29,7 @@ def write_report(workdir):
     workdir = os.fspath(workdir)
     run = read_run(workdir)
     matrix = None
-    if run.scores is not None:
+    if run.scores is not None and not run.scores.multi_label:
         matrix = confusion_matrix(run.scores.logits, run.scores.labels)
     path = os.path.join(workdir, "report.html")
     name = legible(os.path.basename(os.path.abspath(workdir)), 80)

@@ -12,6 +12,7 @@ from train.reporting.page import facts, missing, section
 from train.reporting.pictures import confusion_picture
 from train.reporting.run_files import number
 from train.scoring.measures import mean_class_accuracy, precisions, recalls
+from train.scoring.tables import class_table
 
 _MOST_DRAWN = 40  # Classes of a confusion matrix with names.
 _WORST_CLASSES, _MOST_BAD = 20, 100
@@ -83,10 +84,12 @@ def _facts(run, matrix):
     if math.isfinite(top5) and count > 5:
         items.append(("top-5", percent(top5), ""))
     if math.isfinite(precision):
-        items.append(("mAP", percent(precision), "the mean of all average precisions"))
+        having = number(results.get("classes_with_videos"))
+        over = f"{having:.0f}" if math.isfinite(having) else "the"
+        items.append(("mAP", percent(precision), f"the mean over {over} classes that have videos"))
     if matrix is not None:
         items.append(("mean class accuracy", percent(mean_class_accuracy(matrix)), "the mean of all recalls"))
-    if count:
+    if count and not math.isfinite(precision):
         items.append(("chance", percent(1 / count), f"of {count} classes"))
     if math.isfinite(videos):
         views = f"{results.get('clips')} clips x {results.get('crops')} crops each"
@@ -132,17 +135,21 @@ def curves(run):
     accuracies = {"training top-1": found["top1"], "validation top-1": found["val_top1"]}
     if not 0 < len(run.classes) <= 5:
         accuracies["validation top-5"] = found["val_top5"]
+    title, measure = "Accuracy", found["val_top1"]
+    if any(map(math.isfinite, found["val_mAP"])):
+        title, measure = "Mean average precision", found["val_mAP"]
+        accuracies = {"validation mAP": measure}
     epochs = found["epoch"]
     charts = (
         line_chart("Loss", {"training": found["loss"], "validation": found["val_loss"]}, epochs, "{:.3g}"),
-        line_chart("Accuracy", accuracies, epochs, "{:.0%}"),
+        line_chart(title, accuracies, epochs, "{:.0%}"),
         line_chart("Learning rate", {"rate": found["learning_rate"]}, epochs, "{:.3g}"),
     )
     words = [
         "The validation of an epoch shows the centre clip of each video, and the final evaluation may show "
         "more views."
     ]
-    good = [(value, -epoch) for value, epoch in zip(found["val_top1"], epochs, strict=True) if value == value]
+    good = [(value, -epoch) for value, epoch in zip(measure, epochs, strict=True) if value == value]
     if good:
         best, epoch = max(good)
         words.append(f"The best validation is that of epoch {-epoch}: {percent(best)}.")
@@ -154,7 +161,9 @@ def curves(run):
 
 
 def classes(run, matrix):
-    """Returns the table of classes, the worst first, and the confusion matrix."""
+    """Returns the table of classes, the worst first, and the confusion matrix where videos have one label."""
+    if run.scores is not None and run.scores.multi_label:
+        return _classes_of_several_labels(run.scores)
     if matrix is None:
         reason = run.problems.get("scores_val.npz", "")
         return section(
@@ -175,6 +184,24 @@ def classes(run, matrix):
         section("Classes", element("p", told, class_="soft"), rows),
         section("Confusion matrix", element("p", words, class_="soft"), drawn),
     )
+
+
+def _classes_of_several_labels(scores):
+    """Returns the table of the classes' average precisions, the worst first."""
+    rows = class_table(scores)
+    rows.sort(key=lambda row: math.inf if row["average_precision"] is None else row["average_precision"])
+    cells = [
+        [named(row["class"]), row["videos"], "-" if not row["videos"] else percent(row["average_precision"])]
+        for row in rows
+    ]
+    shown = table(["class", "videos", "average precision"], cells, numbers=(1, 2))
+    if len(rows) > _MOST_DRAWN:
+        shown = folded(f"All {len(rows)} classes, the lowest average precision first", shown)
+    told = (
+        "Average precision: the mean of the precision at each video of a class, videos sorted by its "
+        "probability. Videos without a label come behind all others."
+    )
+    return section("Classes", element("p", told, class_="soft"), shown)
 
 
 def _class_row(k, matrix, names, shares):

@@ -66,7 +66,7 @@ def denormalised(clips, config):
 def words_of(clip, classes):
     """Returns the labels of a `ShownClip` in words, with their weights if it is mixed of several."""
     names = [(classes[k], f" {weight:.0%}".replace("%", " %") * (weight < 1)) for k, weight in clip.labels]
-    return ", ".join(f"{name}{weight}" for name, weight in names)
+    return ", ".join(f"{name}{weight}" for name, weight in names) or "no label"
 
 
 def views_of(config, source, row, account=None):
