@@ -113,7 +113,9 @@ def test_the_example_differs_from_every_default():
         assert any(value != field.default for value in values), field.name
 
 
-@pytest.mark.parametrize("config", [Config(**VALID), OTHER, SERVED, STRIDED, dataclasses.replace(OTHER, blocks=())])
+@pytest.mark.parametrize(
+    "config", [Config(**VALID), OTHER, SERVED, STRIDED, dataclasses.replace(OTHER, blocks=())]
+)
 def test_flag_file_gives_the_configuration_again(config, tmp_path):
     (tmp_path / "run.flags").write_text(config.to_flags())
     assert parsed(f"--flagfile={tmp_path / 'run.flags'}") == config

@@ -25,6 +25,11 @@ class Config(EvaluationFields, TrainingFields, ClipFields, NetworkFields, DataFi
     def __post_init__(self):
         check_fields(self, RELATIONS)
 
+    @property
+    def activation(self):
+        """What makes probabilities of logits."""
+        return "softmax"
+
     def to_flags(self):
         """Returns the text of a flag file that gives this configuration again."""
         lines = []
