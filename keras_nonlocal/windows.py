@@ -58,7 +58,7 @@ def windowed(model, side, activation="softmax"):
     else:
         logits = _log_mean(ops.log_sigmoid(logits)) - _log_mean(ops.log_sigmoid(-logits))
     # Those of a class may be subclasses, whose steps are their own.
-    return type(model)(model.inputs, logits, name=f"{model.name}_windows")
+    return type(model)(model.input, logits, name=f"{model.name}_windows")
 
 
 def _log_mean(log_probabilities):

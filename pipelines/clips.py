@@ -106,7 +106,7 @@ def dense_test_clips(num_frames, clip_frames, clips=10, window=64, short="loop",
       they begin again, so `short` has to be "loop";
     - "middles": at floor((j + 1/2) P / C), the middle of the j-th of C parts, as in BAT's code; all clips
       begin at 0 if P <= C. Integers make this exact; the released code computes with floats, and is one frame
-      earlier for one video in two hundred.
+      earlier for one start in two hundred.
 
     Returns:
         Integers [clips, T].

@@ -9,6 +9,7 @@ from pipelines import synthetic
 from pipelines.manifest import Label, Manifest, Video, write_manifest
 from train.config import Config
 from train.scoring.trained import Trained
+from train.scoring.views import serving_of
 
 CLASSES = tuple(sorted(synthetic.MOTIONS))[:6]
 
@@ -46,8 +47,7 @@ def write_run(workdir, model=None, classes=CLASSES, **changes):
     run = config(**{"workdir": str(workdir), "data_dir": str(workdir)} | changes)
     (workdir / "run.flags").write_text(run.to_flags())
     (model or network()).save(workdir / "model.keras")
-    serving = {"classes": classes, "frames": 2, "size": 16, "mean": run.mean, "std": run.std}
-    (workdir / "serving.json").write_text(json.dumps(serving))
+    (workdir / "serving.json").write_text(json.dumps(serving_of(run, classes)))
 
 
 def write_videos(folder, count=8):

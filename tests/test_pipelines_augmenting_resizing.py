@@ -61,6 +61,56 @@ def test_square_views_are_cut_from_the_scaled_frames(height, width, size, crops)
         assert_rounded(views[:, crop], exact[:, top : top + size, left : left + size])
 
 
+@pytest.mark.parametrize("height, width", [(48, 70), (70, 48), (48, 48), (48, 49), (49, 48), (30, 95)])
+@pytest.mark.parametrize("places", ["ends", "thirds"])
+def test_squares_of_a_short_side_of_its_own(height, width, places):
+    frames, size, short_side = noise(2, height, width), 28, 32
+    scale = short_side / min(height, width)
+    scaled = round(height * scale), round(width * scale)
+    for crops in (1, 3) if places == "ends" else (3,):
+        views = square_views(frames, size, crops, short_side, places).numpy()
+        exact = resized(frames, *scaled)
+        for crop in range(crops):
+            corner = [(side - size) // 2 for side in scaled]
+            long = 0 if height > width else 1
+            slack = scaled[long] - size
+            if crops == 3:
+                released = min(slack, round((slack + 1) / 3 * crop))  # MultiCrop
+                corner[long] = [0, slack // 2, slack][crop] if places == "ends" else released
+            top, left = corner
+            assert_rounded(views[:, crop], exact[:, top : top + size, left : left + size])
+            image = PIL.Image.fromarray(frames[0]).resize(scaled[::-1], PIL.Image.Resampling.BILINEAR)
+            square = np.asarray(image.crop((left, top, left + size, top + size)), int)
+            assert np.abs(views[0, crop] - square).max() <= 1
+    graph = tf.function(
+        lambda frames: square_views(frames, size, 3, short_side, places),
+        [tf.TensorSpec((None, None, None, 3), tf.uint8)],
+    )
+    np.testing.assert_array_equal(graph(frames), square_views(frames, size, 3, short_side, places))
+
+
+def test_224_of_256_is_cut_in_the_middle_of_both_sides():
+    frames = noise(1, 256, 340)
+    np.testing.assert_array_equal(square_views(frames, 224, 1, 256)[:, 0], frames[:, 16:240, 58:282])
+    left = [view[0, 0].tolist() for view in square_views(frames, 256, 3, places="thirds").numpy()[0]]
+    assert left == frames[0, 0, [0, 28, 57]].tolist()  # The slack is 84; BAT's code has 85 / 3 and 170 / 3.
+    square = noise(1, 256, 256)
+    np.testing.assert_array_equal(square_views(square, 256, 3, places="thirds"), np.stack(3 * [square], 1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((32, 1, 0, "thirds"), "Expected 1 or 3 crops with places='ends', or 3 with 'thirds'"),
+        ((32, 3, 0, "corners"), "Received crops=3, places='corners'. Try: crops=3"),
+        ((32, 3, 31), "at least size=32 pixels, or 0. Received short_side=31. Try: short_side=32"),
+    ],
+)
+def test_squares_that_do_not_exist_are_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        square_views(noise(1, 40, 40), *arguments)
+
+
 def test_square_views_of_frames_of_the_size_are_cut_as_they_are():
     for shape in ((32, 53), (53, 32), (32, 32)):
         frames = noise(2, *shape)

@@ -2,6 +2,7 @@
 
 import fractions
 import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from pipelines.clips import (
     SAMPLING,
+    STARTS,
     candidates,
     consensus_training_clips,
     dense_test_clips,
@@ -59,6 +61,84 @@ def test_dense_clips_take_another_window():
         [2, 6, 10, 14],
         [4, 8, 12, 16],
     ]
+
+
+LENGTHS_OF_BAT = (*range(1, 401), 1000)
+
+
+@pytest.mark.parametrize("clips", [1, 3, 10])
+def test_bats_starts_are_the_middles_of_equal_parts(clips):
+    span = 8 * 7 + 1
+    for num_frames in LENGTHS_OF_BAT:
+        starts = [0] * clips
+        if num_frames > clips + span - 1:  # With ten clips, all are 0 of 66 frames and fewer.
+            tick = fractions.Fraction(num_frames - span + 1, clips)
+            starts = [int(tick / 2 + tick * j) for j in range(clips)]
+        expected = []
+        for frame in starts:
+            clip = []
+            for _ in range(8):  # BAT's own loop goes on by 8 frames and stops at the last one.
+                clip.append(frame)
+                frame = min(frame + 8, num_frames - 1)
+            expected.append(clip)
+        found = dense_test_clips(num_frames, 8, clips, 57, "hold", 8, "middles")
+        assert found.tolist() == expected, num_frames
+    assert dense_test_clips(66, 8, 10, 57, "hold", 8, "middles")[:, 0].tolist() == [0] * 10
+    assert dense_test_clips(67, 8, 10, 57, "hold", 8, "middles")[:, 0].max() > 0
+
+
+def test_bats_floats_are_a_frame_earlier_for_few_starts():
+    earlier = []
+    for num_frames in range(67, 5000):
+        tick = (num_frames - 57 + 1) / 10.0
+        released = [int(tick / 2.0 + tick * j) for j in range(10)]
+        exact = dense_test_clips(num_frames, 1, 10, 57, "hold", 0, "middles")[:, 0]
+        earlier += (exact - released).tolist()
+    assert set(earlier) == {0, 1} and 0.004 < np.mean(earlier) < 0.006
+
+
+def test_bats_training_clips_start_wherever_57_frames_fit():
+    for num_frames in (1, 30, 56, 57, 58, 60):
+        possible = range(max(1, num_frames - 57 + 1))
+        drawn = {
+            tuple(dense_training_clip(num_frames, 8, draws(i, 8), 57, "hold", stride=8).tolist())
+            for i in range(60)
+        }
+        assert drawn == {tuple(min(s + 8 * i, num_frames - 1) for i in range(8)) for s in possible}
+
+
+@pytest.mark.parametrize("clip_frames", [8, 32])
+def test_fairs_starts_go_over_the_whole_video_and_wrap(clip_frames):
+    for num_frames in range(1, 401):
+        expected = []
+        for j in range(10):
+            start, clip = int(fractions.Fraction(num_frames * j, 10)), []
+            for consecutive in range(0, 64, 64 // clip_frames):
+                clip.append((start + consecutive) % num_frames)
+            expected.append(clip)
+        assert dense_test_clips(num_frames, clip_frames, starts="fair").tolist() == expected, num_frames
+    assert dense_test_clips(300, 8, starts="fair")[9].tolist() == [270, 278, 286, 294, 2, 10, 18, 26]
+
+
+@pytest.mark.parametrize(
+    ("starts", "short", "words"),
+    [
+        ("odd", "loop", "Received 'odd' and 'loop'. Try: starts='even'"),
+        ("fair", "hold", "short='loop' with 'fair'.*Received 'fair' and 'hold'"),
+    ],
+)
+def test_unknown_starts_and_those_that_cannot_hold_are_refused(starts, short, words):
+    with pytest.raises(ValueError, match=words):
+        dense_test_clips(100, 8, starts=starts, short=short)
+
+
+@pytest.mark.parametrize(("window", "stride"), [(56, 8), (64, 10), (64, -1), (7, 0), (7, 1)])
+def test_a_stride_has_to_fit_into_the_window(window, stride):
+    words = rf"Received window={window}, clip_frames=8, stride={stride}\. Try: window=\d+ or more"
+    for sample in (dense_test_clips, lambda n, t, **more: dense_training_clip(n, t, draws(0, t), **more)):
+        with pytest.raises(ValueError, match=words):
+            sample(100, 8, window=window, stride=stride)
+    assert dense_test_clips(57, 8, 1, 57, stride=8).tolist() == [list(range(0, 57, 8))]
 
 
 def test_segment_training_clips_take_every_frame_of_every_segment():
@@ -123,7 +203,11 @@ def test_graphs_choose_the_same_frames(clip_frames):
             dense_training_clip(num_frames, clip_frames, numbers),
             dense_training_clip(num_frames, clip_frames, numbers, window=40, short="hold"),
             segment_training_clip(num_frames, clip_frames, numbers),
-            *(dense_test_clips(num_frames, clip_frames, clips) for clips in (1, 3, 10)),
+            dense_training_clip(num_frames, clip_frames, numbers, window=70, stride=2),
+            *(
+                dense_test_clips(num_frames, clip_frames, clips, 70, stride=stride, starts=starts)
+                for starts, stride, clips in itertools.product(STARTS, (0, 2), (1, 3, 10))
+            ),
             *(segment_test_clips(num_frames, clip_frames, clips) for clips in (1, 2, 3, 10)),
         ]
 

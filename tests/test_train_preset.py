@@ -26,7 +26,7 @@ def test_a_run_becomes_a_preset(finished_run, tmp_path):
     found = read_preset(tmp_path / "p")
     serving = json.loads((finished_run.workdir / "serving.json").read_text())
     assert found.labels == serving.pop("classes")
-    said = {"sampling": "segments", "window_frames": 64, "fps": 0.0, "short_videos": "loop"}
+    said = {"sampling": "segments", "window_frames": 64, "stride": 0, "fps": 0.0, "short_videos": "loop"}
     assert found.preprocessing == serving | said
     texts = [path for path in (tmp_path / "p").iterdir() if path.suffix != ".h5"]
     results = json.loads((finished_run.workdir / "results.json").read_text())

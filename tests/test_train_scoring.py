@@ -182,6 +182,15 @@ def test_scores_are_those_of_the_logits():
         "videos": 4,
         "clips": 2,
         "crops": 1,
+        "protocol": {
+            "test_clips": 2,
+            "test_crops": 1,
+            "test_size": 8,
+            "test_short_side": 0,
+            "test_crop_places": "ends",
+            "test_starts": "even",
+            "test_pooling": "logits",
+        },
     }
 
 

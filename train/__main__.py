@@ -18,6 +18,7 @@ from train.loop.stopping import STATUS, Stopped
 from train.loop.workers import WorkerError, Workers, open_strategy
 from train.network import NetworkError, check_network
 from train.scoring.tables import accuracies
+from train.scoring.views import check_views
 
 # What ends a run with one line.
 _WRONG = (
@@ -54,6 +55,7 @@ def run_and_print(run, names):
         workers = Workers(strategy)
         with workers.lost(), workers.together():
             check_network(run)
+            check_views(run)
             data = open_data(run)
     except Stopped as stopped:
         print(f"stopped by {stopped}; start all of them again", file=sys.stderr)

@@ -24,6 +24,7 @@ from train.reporting.pictures import encoded, strip
 from train.reporting.sections import bad_videos
 from train.reporting.settings import settings, versions
 from train.reporting.shown_clips import training_clips, views_of, words_of
+from train.scoring.views import in_words
 
 _MOST_FRAMES, _LARGEST, _QUALITY = 16, 512, 90  # Of a clip on the page, in pixels, of its JPEG.
 _VIDEOS, _MOST_VIEWS, _VIEW_SIZE = 4, 3, 128  # Of the evaluation: videos, clips of each, pixels on the page.
@@ -83,7 +84,7 @@ def _headline(config, data, clips):
         (
             "validation videos",
             f"{len(data.val.manifest):,}",
-            f"{config.test_clips} clips x {config.test_crops} crops",
+            in_words(config)[0],
         ),
         ("classes", len(data.classes), ""),
         ("frames of a clip", config.clip_frames, sampled),
@@ -91,7 +92,7 @@ def _headline(config, data, clips):
         (
             "pixels",
             f"{config.crop} x {config.crop}",
-            f"{config.test_size} x {config.test_size} in evaluation",
+            f"{config.test_short_side or config.test_size} at the short side in evaluation",
         ),
     )
 
@@ -137,7 +138,8 @@ def _evaluation(config, data):
     videos = enumerate(data.val.manifest.videos)
     first_of = {video.labels: row for row, video in reversed(list(videos))}
     parts = [_views(config, data, row) for row in sorted(first_of.values())[:_VIDEOS]]
-    words = f"A video's scores are the mean over {config.test_clips} clips x {config.test_crops} crops."
+    views, pooled = in_words(config)
+    words = f"A video's scores are {pooled} over {views}."
     return section("Views of evaluation", element("p", words, class_="soft"), *parts)
 
 

@@ -46,21 +46,21 @@ def check_network(config):
         checked_topology("VideoResNet", topology, (config.clip_frames, None, None, 3), images=False)
     except ValueError as error:
         raise _network_error(error, config) from None
-    makers = _makers(config)
     for name, most in (("crop", config.short_side or 512), ("test_size", 512)):
         side = getattr(config, name)
-        if error := _refused(makers, depth, topology, config.clip_frames, side=side):
+        if error := refused(config, side, side):
             sides = sorted(range(32, most + 1, 32), key=lambda other: abs(other - side))
-            fits = (x for x in sides if not _refused(makers, depth, topology, config.clip_frames, side=x))
+            fits = (other for other in sides if not refused(config, other, other))
             text, _, remedy = str(error).rpartition(" Try: ")
             remedy = f"--{name}={found}" if (found := next(fits, None)) else remedy
             raise NetworkError(f"--block refuses the map of --{name}={side}: {text} Try: {remedy}")
 
 
-def _refused(makers, *shape, side):
-    """Returns the error with which a block refuses its map for clips of a side, or None."""
-    maps = stage_maps(*shape, side, side)
-    for stage, indices in makers.items():
+def refused(config, height, width):
+    """Returns the error with which a block refuses its map for clips of a size, or None."""
+    topology = TOPOLOGIES[config.topology or TEMPORAL_KINDS[config.temporal].topology]
+    maps = stage_maps(DEPTHS[config.depth], topology, config.clip_frames, height, width)
+    for stage, indices in _makers(config).items():
         for make in set(indices.values()):
             try:
                 make(name=stage).build((None, *maps[stage]))

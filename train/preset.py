@@ -14,6 +14,7 @@ from keras_nonlocal.presets import save_to_preset
 from savedmodels.loading import one_line, read_serving
 from train.command_line import read_config
 from train.config.fields import parse_or_end, refuse_words
+from train.scoring.views import in_words
 
 _MEASURED = ("videos", "top1", "top5", "mean_class_accuracy", "mAP")
 _SAMPLING = ("sampling", "window_frames", "stride", "fps", "short_videos")
@@ -66,10 +67,10 @@ def _card(config, labels, workdir):
     if os.path.isfile(path):
         with open(path, encoding="utf-8") as file:
             results = json.load(file)
-        views = f"{config.test_clips} clips x {config.test_crops} crops of {config.test_size} pixels"
+        views, pooled = in_words(config)
         lines += [
             "",
-            f"Measured on {os.path.basename(config.val_annotations)}, {views}:",
+            f"Measured on {os.path.basename(config.val_annotations)}, {pooled} over {views}:",
             "",
             "| | |",
             "|---|---|",

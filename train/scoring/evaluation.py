@@ -1,6 +1,7 @@
 """Evaluates a model: pools what it says of the clips x crops of a video, and measures it."""
 
 import contextlib
+import dataclasses
 import time
 
 import keras
@@ -10,6 +11,7 @@ import tqdm
 
 from pipelines.account import TooManyBadVideos
 from pipelines.order import WHOLE
+from train.config.data import EvaluationFields
 from train.scoring.measures import pooled
 from train.scoring.scores import Scores, summary
 from train.scoring.views import evaluation_clips, view_slots
@@ -225,10 +227,13 @@ def measured(scores, config, seconds):
 
     Returns:
         A dictionary: what `train.scoring.scores.summary` returns, the count of `clips` and `crops` per video,
-        and `seconds_per_video`, decoding included.
+        the `protocol`, which is all evaluation fields of the configuration by name, and `seconds_per_video`,
+        decoding included.
     """
+    protocol = [field.name for field in dataclasses.fields(EvaluationFields)]
     return summary(scores) | {
         "clips": config.test_clips,
         "crops": config.test_crops,
+        "protocol": {name: getattr(config, name) for name in protocol},
         "seconds_per_video": seconds / len(scores.paths),
     }

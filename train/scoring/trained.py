@@ -14,7 +14,7 @@ from train.command_line import config_from_flags, given_values, read_config
 from train.config.fields import as_flags
 from train.network import build_network
 from train.scoring.evaluation import video_scores
-from train.scoring.views import model_of_views, serving_of
+from train.scoring.views import check_views, model_of_views, serving_of
 
 _FINISHED = "--workdir=DIR of a run that has ended"
 # What may differ from the training, beside what concerns the files of the data.
@@ -78,10 +78,12 @@ def read_trained(config, savedmodel="", classes=()):
 
     Raises:
         FileNotFoundError: There is no finished run.
-        ValueError: A file is damaged, or of another network.
+        ValueError: A file is damaged, or of another network; a block refuses the map of the views; or a
+            SavedModel takes other views.
     """
     if savedmodel:
         return _exported(config, savedmodel)
+    check_views(config)
     strategy = tf.distribute.MirroredStrategy()
     path, serving = (os.path.join(config.workdir, name) for name in ("model.keras", "serving.json"))
     if config.workdir and os.path.isfile(serving):

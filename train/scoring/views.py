@@ -9,6 +9,8 @@ from keras_nonlocal.windows import windowed
 from pipelines.dataset import ClipFormat, evaluation_views
 from pipelines.order import WHOLE
 from train.data import samplers
+from train.network import refused
+from train.origin import NetworkError
 
 
 def view_arguments(config):
@@ -32,19 +34,54 @@ def centre_view(config):
     return dataclasses.replace(config, test_clips=1, test_crops=1, **protocol)
 
 
+_POOLED = {
+    "logits": "the mean of the logits",
+    "probabilities": "the mean of the probabilities",
+    "max": "the largest probability",
+}
+
+
+def in_words(config):
+    """Returns which views a video has, and what its scores are of theirs, in words.
+
+    Example:
+        >>> from train.config import Config
+        >>> in_words(Config(test_size=224, test_short_side=256, test_crops=1))
+        ('10 clips x 1 crops of 224 pixels, from a short side of 256', 'the mean of the logits')
+    """
+    short_side, words = config.test_short_side or config.test_size, f"{config.test_clips} clips x "
+    if config.test_crop_places == "whole":
+        words += f"the whole frame, its short side of {short_side} pixels"
+    else:
+        words += f"{config.test_crops} crops of {config.test_size} pixels"
+        words += f", from a short side of {short_side}" * (short_side != config.test_size)
+    return words, _POOLED[config.test_pooling]
+
+
+def check_views(config):
+    """Raises NetworkError if a block refuses the map of a view; of whole frames it has to take any."""
+    side, whole = config.test_size, config.test_crop_places == "whole"
+    short = (config.test_short_side or side) if whole else side
+    for long in (short, short + 32) if whole else (short,):
+        if error := refused(config, short, long):
+            text, _, remedy = str(error).rpartition(" Try: ")
+            remedy = "--test_crop_places=ends" if whole else remedy
+            what = "whole frames" if whole else f"--test_size={side}"
+            raise NetworkError(
+                f"--block refuses maps of {what}, as of {short} x {long}: {text} Try: {remedy}"
+            )
+
+
 def window_of(config):
     """Returns the side of the windows in which views are classified, see `keras_nonlocal.windows`, or 0.
 
     It is the side of a training clip's last map, and 0 where a view is classified as one: where logits are
     averaged, as the features may then be averaged before, or where its map is not larger.
     """
-    depth, kind = DEPTHS[config.depth], TEMPORAL_KINDS[config.temporal]
-    topology, whole = TOPOLOGIES[config.topology or kind.topology], config.test_crop_places == "whole"
+    kind, whole = TEMPORAL_KINDS[config.temporal], config.test_crop_places == "whole"
     of_view = (config.test_short_side or config.test_size) if whole else config.test_size
-    sides = [
-        stage_maps(depth, topology, config.clip_frames, side, side)["res5"][1]
-        for side in (config.crop, of_view)
-    ]
+    shape = DEPTHS[config.depth], TOPOLOGIES[config.topology or kind.topology], config.clip_frames
+    sides = [stage_maps(*shape, side, side)["res5"][1] for side in (config.crop, of_view)]
     if config.test_pooling == "logits" or (sides[1] <= sides[0] and not whole):
         return 0
     return min(sides)
