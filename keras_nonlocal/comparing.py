@@ -8,6 +8,7 @@ import keras
 from keras.src.saving import saving_lib
 
 from keras_nonlocal.moves import is_inflated, lasting, of_blocks, of_missing, of_shape
+from keras_nonlocal.resnet_arguments import is_of_images
 
 LACKS, LEFT_OVER, SHAPE = "lacks", "has, beyond the network's,", "has another shape of"
 # A network for images needs none of them.
@@ -48,7 +49,7 @@ def compared(model, layers, variables, arguments, adapt):
     if not all(layers.values()) or len(set(layers.values())) < len(layers):
         # Files of old versions have no names, and damaged ones twice the same; the keys take their place.
         layers, names = ({key: key for key in keys} for keys in (layers, names))
-    of_images = "images" in layers.values() and "images" not in names.values()
+    of_images = is_of_images(layers.values()) and not is_of_images(names.values())
     ours, theirs = _named(names, recorder.variables), _named(layers, variables)
     kinds = {layer.name: type(layer).__name__ for layer in model.layers}
     pairs, differences = _paired(ours, theirs, kinds, of_images, adapt)

@@ -16,6 +16,7 @@ from keras_nonlocal.resnet_arguments import (
     check_choice,
     check_input_shape,
     checked_topology,
+    input_name,
     temporal_kind,
 )
 
@@ -121,14 +122,14 @@ def VideoResNet(
         ((None, 10), (None, 8, 28, 28, 128))
     """
     temporal = temporal_kind(temporal)
-    builder, data = ("ImageResNet", "images") if temporal.images else ("VideoResNet", "clips")
+    builder = "ImageResNet" if temporal.images else "VideoResNet"
     check_input_shape(builder, input_shape, temporal.images)
     check_choice(builder, "depth", depth, DEPTHS, 50)
     check_choice(builder, "pooling", pooling, (None, "avg", "max"), None)
     check_branches(builder, DEPTHS[depth], temporal, groups, group_width)
     topology = checked_topology(builder, topology or temporal.topology, input_shape, temporal.images)
     makers = block_makers(builder, depth, blocks, make_block)
-    inputs = keras.Input(input_shape, name=data)
+    inputs = keras.Input(input_shape, name=input_name(input_shape, temporal))
     x = stem(inputs, temporal.stem_kernel_frames, topology, frozen_batch_norm)
     for stage, count in zip(STAGE_NAMES, DEPTHS[depth].block_counts, strict=True):
         for index in range(count):

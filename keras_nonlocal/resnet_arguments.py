@@ -21,6 +21,22 @@ def temporal_kind(temporal):
     return TEMPORAL_KINDS[temporal]
 
 
+def input_name(input_shape, temporal):
+    """Returns the name of a network's input, which tells in a file of weights what they were trained on.
+
+    A clip of one frame is an image, unless the network has kernels or shifts for others.
+    """
+    if temporal.images:
+        return "images"
+    spans_time = temporal.shifts or temporal.inflated or temporal.stem_kernel_frames > 1
+    return "frames" if input_shape[0] == 1 and not spans_time else "clips"
+
+
+def is_of_images(names):
+    """Returns whether layers with these names are those of a network for images."""
+    return not {"images", "frames"}.isdisjoint(names)
+
+
 def check_choice(builder, argument, value, choices, remedy):
     """Raises ValueError unless `value` is one of `choices`."""
     if value not in choices:

@@ -28,7 +28,7 @@ group_width             64                        at least 1
 squeeze_excite_ratio    0                         at least 0
 frozen_batch_norm       False
 weights                 ''
-adapt                   ()                        names among classes, blocks, images, bat, frames
+adapt                   ()                        names among classes, blocks, images, bat, frames, pixels
 block                   ('RegionNonLocal',)
 blocks                  ('res3_0', 'res3_2', 'res4_0', 'res4_2', 'res4_4')
 dropout                 0.5                       in [0, 1)

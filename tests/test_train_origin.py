@@ -134,6 +134,26 @@ def test_weights_for_images_have_no_temporal_kind(tmp_path):
         build_network(Config(**FIELDS, topology="keras", weights=path, adapt=("images",)), 3)
 
 
+def test_a_run_on_images_starts_one_on_clips_with_other_pixels(tmp_path, capsys):
+    bat = "BilinearAttentionTransform(size=2, temporal_groups={}, normalization='{}')"
+    images = {"temporal": "c2d", "topology": "torchvision", "clip_frames": 1, "window_frames": 1}
+    images |= {"blocks": ("res3_1",), "block": (bat.format(0, "sigmoid"),)}
+    of_images = Config(**FIELDS | images)
+    build_network(of_images, 3).save(tmp_path / "model.keras")
+    (tmp_path / "run.flags").write_text(of_images.to_flags())
+    start = {"weights": str(tmp_path), "blocks": ("res3_1",)}
+    build_network(Config(**FIELDS | images | start), 3)
+    assert "130 variables loaded, 0 kept" in capsys.readouterr().out
+    clips = FIELDS | start | {"clip_frames": 8, "temporal": "i3d_3x3x3", "topology": "fair_8"}
+    clips |= {"block": (bat.format(4, "softmax"),), "mean": (104.0, 117.0, 124.0), "std": (1.0, 1.0, 1.0)}
+    with pytest.raises(NetworkError, match=r"Received --mean=104.0.*Try: --mean=123.675"):
+        build_network(Config(**clips, adapt=("images", "bat")), 3)
+    with pytest.raises(NetworkError, match=r"a network for images.*--adapt=images,bat,pixels$"):
+        build_network(Config(**clips, adapt=("bat", "pixels")), 3)
+    build_network(Config(**clips, adapt=("images", "bat", "pixels")), 3)
+    assert "128 variables loaded (6 inflated), 2 kept" in capsys.readouterr().out
+
+
 BAT = "BilinearAttentionTransform"
 # case: (fields of the weights, images, fields and classes of the run, the moves that lead there, told).
 MOVED = {

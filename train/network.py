@@ -20,7 +20,7 @@ from keras_nonlocal.architecture import (
     stage_maps,
 )
 from keras_nonlocal.described import BLOCKS
-from keras_nonlocal.moves import lasting
+from keras_nonlocal.moves import MOVES, lasting
 from keras_nonlocal.resnet_arguments import block_makers, check_branches, checked_topology
 from keras_nonlocal.weights import load_weights
 from train.config.fields import in_flags, nearest, quoted
@@ -96,7 +96,8 @@ def network_and_report(config, num_classes, images=False):
     frames, build = ((), ImageResNet) if images else ((config.clip_frames,), VideoResNet)
     try:
         model = build(input_shape=(*frames, None, None, 3), **arguments)
-        return model, config.weights and load_weights(model, config.weights, build.__name__, config.adapt)
+        adapt = [name for name in config.adapt if name in MOVES]
+        return model, config.weights and load_weights(model, config.weights, build.__name__, adapt)
     except (ValueError, OSError) as error:
         raise _network_error(error, config) from error
 

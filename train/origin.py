@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from keras_nonlocal.architecture import IMAGES, TEMPORAL_KINDS, TOPOLOGIES
 from keras_nonlocal.described import described
-from keras_nonlocal.moves import MOVES, of_places
+from keras_nonlocal.moves import of_places
 from keras_nonlocal.presets import read_preset
 from train.command_line import read_config
 from train.config.fields import as_flags
+from train.config.network import ADAPT
 
 _logger = logging.getLogger(__name__)
 
@@ -42,7 +43,8 @@ class Origin(NamedTuple):
 
     path: The file that says so.
     fields: Values of fields of `Config`, by name.
-    num_classes, images: What the network was besides; None where the file does not say.
+    num_classes, images: What the network was besides; None where the file does not say. Clips of one frame
+        are images.
     """
 
     path: str
@@ -71,7 +73,10 @@ def origin(weights):
     if not (os.path.isdir(weights) or os.path.basename(weights) == "model.keras"):
         return None
     path = os.path.join(folder, "run.flags")
-    return Origin(path, dataclasses.asdict(read_config(folder))) if os.path.isfile(path) else None
+    if not os.path.isfile(path):
+        return None
+    run = read_config(folder)
+    return Origin(path, dataclasses.asdict(run), images=_is_of_frames(run))
 
 
 def check_start(config):
@@ -103,11 +108,13 @@ def check_origin(config, num_classes, images, blocks):
             return
         told = {name: value for name, value in found.fields.items() if name in (*_BUILDS, "block")}
         theirs = dataclasses.replace(config, **told)
+        images = images or _is_of_frames(config)
         here, there = _essence(config, images, blocks), _essence(theirs, found.images, blocks)
     except (ValueError, TypeError, OSError) as error:
         raise NetworkError(f"--weights={config.weights}: {error}") from None
     inflates = found.images and not images
-    names = [name for name in here if here[name] != there[name]]
+    free = ("mean", "std") if "pixels" in config.adapt else ()
+    names = [name for name in here if here[name] != there[name] and name not in free]
     if found.images or images:  # Images have no temporal kind, and of a topology the stride alone.
         strides = {TOPOLOGIES[essence["topology"]].strided_conv for essence in (here, there)}
         names = [name for name in names if name != "temporal" and (name != "topology" or len(strides) > 1)]
@@ -124,12 +131,17 @@ def check_origin(config, num_classes, images, blocks):
             told = [told[0] + " a network for images", told[1] + " one for clips"]
         if moves <= {*config.adapt}:
             return
-        remedy = "--adapt=" + ",".join(name for name in MOVES if name in {*moves, *config.adapt})
+        remedy = "--adapt=" + ",".join(name for name in ADAPT if name in {*moves, *config.adapt})
     expected, received = (text.strip() for text in told)
     raise NetworkError(
         f"Expected {expected}, which {found.path} says of --weights={config.weights}. Received {received}. "
         f"Try: {remedy}"
     )
+
+
+def _is_of_frames(config):
+    """Returns whether the clips of a configuration are images, of which no kernel sees more than one."""
+    return config.clip_frames == 1 and config.temporal == "c2d"
 
 
 def _converted(path):
@@ -172,7 +184,9 @@ def _preset(weights):
     made = {f"{stage}_{i}": make(name="block") for stage, row in places.items() for i, make in row.items()}
     fields |= {"blocks": tuple(made), "block": tuple(f"{p}={_text(described(b))}" for p, b in made.items())}
     path = os.path.join(weights, "config.json")
-    return Origin(path, fields, preset.arguments.get("num_classes"), preset.images)
+    one_frame = preset.arguments.get("input_shape", (0,))[0] == 1 and fields.get("temporal") == "c2d"
+    images = preset.images or one_frame
+    return Origin(path, fields, preset.arguments.get("num_classes"), images)
 
 
 def _text(block):

@@ -14,6 +14,8 @@ from train.config.fields import (
 )
 
 _network = functools.partial(field_of, "network")
+# The moves of `keras_nonlocal.moves`, and what the weights themselves do not tell.
+ADAPT = MOVES | {"pixels": "the pixels have another mean and std, to which the first norms adapt"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +47,8 @@ class NetworkFields:
     adapt: tuple[str, ...] = _network(
         (),
         "by what the network may differ from that of --weights: "
-        + "; ".join(f"{name}, {words}" for name, words in MOVES.items()),
-        Constraint(lambda names: {*names} <= {*MOVES}, f"names among {', '.join(MOVES)}", tuple(MOVES)),
+        + "; ".join(f"{name}, {words}" for name, words in ADAPT.items()),
+        Constraint(lambda names: {*names} <= {*ADAPT}, f"names among {', '.join(ADAPT)}", tuple(ADAPT)),
     )
     block: tuple[str, ...] = _network(
         ("RegionNonLocal",),
