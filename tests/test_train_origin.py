@@ -146,11 +146,11 @@ MOVED = {
         "Expected --blocks= .* 3 classes a network for images, .* 5 classes one for clips",
     ),
     "BAT": (
-        {"block": (f"{BAT}(temporal_groups=0)",)}, False, {"block": (f"{BAT}(normalization='sigmoid')",)},
+        {"block": (f"{BAT}(temporal_groups=0)",)}, False, {"block": (f"{BAT}(normalization='softmax')",)},
         3, "bat", f"Expected .*'--block={BAT}\\(temporal_groups=0\\)'",
     ),
     "image BAT": (
-        {"block": (f"{BAT}(normalization='sigmoid', matrix_size=None)",)}, True, {"block": (BAT,)},
+        {"block": (BAT,)}, True, {"block": (f"{BAT}(normalization='softmax', matrix_size='fitted')",)},
         3, "images,bat", "a network for images",
     ),
     "frames": (
