@@ -28,6 +28,8 @@ _FREE = {
     "frozen_batch_norm",
     *("module", "registered_name", "build_config", "shared_object_id", "renorm_momentum", "inbound_nodes"),
 }
+# What files that are older than an argument mean by its absence.
+_ADDED = {"context_channels": None, "normalize": False, "use_bias": True, "batch_norm": True}
 _FREE_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 _HEAD, _BILINEAR = "fc", "BilinearAttentionTransform"
 
@@ -140,6 +142,6 @@ def lasting(config):
         return {
             key: lasting(value)
             for key, value in config.items()
-            if key not in _FREE and not key.endswith(_FREE_ENDINGS)
+            if key not in _FREE and not key.endswith(_FREE_ENDINGS) and value is not _ADDED.get(key, _ADDED)
         }
     return [lasting(item) for item in config] if isinstance(config, list | tuple) else config

@@ -7,8 +7,16 @@ import keras
 import numpy as np
 import pytest
 
-from keras_nonlocal import BilinearAttentionTransform, ImageResNet, NonLocal, RegionNonLocal, VideoResNet
-from keras_nonlocal.moves import MOVES, checked_moves
+from keras_nonlocal import (
+    BilinearAttentionTransform,
+    CompactGeneralizedNonLocal,
+    ConvBlockAttention,
+    ImageResNet,
+    NonLocal,
+    RegionNonLocal,
+    VideoResNet,
+)
+from keras_nonlocal.moves import MOVES, checked_moves, lasting, of_blocks
 from keras_nonlocal.weights import load_weights
 
 VIDEO = {"depth": 18, "temporal": "c2d", "topology": "torchvision", "input_shape": (4, 32, 32, 3)}
@@ -246,6 +254,23 @@ def test_a_file_without_names_takes_no_blocks(tmp_path, monkeypatch):
         path = saved(trained(video(blocks={"res4": {1: RegionNonLocal}})), tmp_path)
     with pytest.raises(ValueError, match=r"lacks res4_1_block/.*Try: the arguments"):
         video(blocks={"res4": {0: RegionNonLocal, 1: RegionNonLocal}}, weights=path, adapt=tuple(MOVES))
+
+
+@pytest.mark.parametrize(
+    ("block", "added"),
+    [
+        (BilinearAttentionTransform, {"context_channels": 1}),
+        (CompactGeneralizedNonLocal, {"normalize": True}),
+        (ConvBlockAttention, {"use_bias": False, "batch_norm": False}),
+    ],
+)
+def test_a_file_that_is_older_than_an_argument_means_its_default(block, added):
+    here = keras.saving.serialize_keras_object(block(name="block"))
+    there = here | {"config": {name: value for name, value in here["config"].items() if name not in added}}
+    assert of_blocks(lasting(here), lasting(there), of_images=False) == set()
+    for name, value in added.items():
+        other = here | {"config": here["config"] | {name: value}}
+        assert of_blocks(lasting(other), lasting(there), of_images=False) is None
 
 
 def test_names_of_moves():

@@ -137,7 +137,7 @@ def test_weights_for_images_have_no_temporal_kind(tmp_path):
 def test_a_run_on_images_starts_one_on_clips_with_other_pixels(tmp_path, capsys):
     bat = "BilinearAttentionTransform(size=2, temporal_groups={}, normalization='{}')"
     images = {"temporal": "c2d", "topology": "torchvision", "clip_frames": 1, "window_frames": 1}
-    images |= {"blocks": ("res3_1",), "block": (bat.format(0, "sigmoid"),)}
+    images |= {"blocks": ("res3_1",), "block": (bat.format(0, "sigmoid"),), "data_dir": "x", "workdir": "y"}
     of_images = Config(**FIELDS | images)
     build_network(of_images, 3).save(tmp_path / "model.keras")
     (tmp_path / "run.flags").write_text(of_images.to_flags())
@@ -166,11 +166,11 @@ MOVED = {
         "Expected --blocks= .* 3 classes a network for images, .* 5 classes one for clips",
     ),
     "BAT": (
-        {"block": (f"{BAT}(temporal_groups=0)",)}, False, {"block": (f"{BAT}(normalization='sigmoid')",)},
+        {"block": (f"{BAT}(temporal_groups=0)",)}, False, {"block": (f"{BAT}(normalization='softmax')",)},
         3, "bat", f"Expected .*'--block={BAT}\\(temporal_groups=0\\)'",
     ),
     "image BAT": (
-        {"block": (f"{BAT}(normalization='sigmoid', matrix_size=None)",)}, True, {"block": (BAT,)},
+        {"block": (BAT,)}, True, {"block": (f"{BAT}(normalization='softmax', matrix_size='fitted')",)},
         3, "images,bat", "a network for images",
     ),
     "frames": (
