@@ -12,7 +12,7 @@ import tensorflow as tf
 from pipelines.account import Account
 from pipelines.augmenting import colour, crops, erasing, mixing, rand_augment
 from pipelines.augmenting.resizing import scale_short_side
-from pipelines.clips import SAMPLING, consensus_training_clips
+from pipelines.clips import SAMPLING, consensus_training_clips, dense_test_clips
 from pipelines.dataset import ClipFormat, check_training, evaluation_views, training_clips
 from pipelines.decoding.decode import decode_frames
 from pipelines.decoding.isolation import open_decoder
@@ -209,8 +209,7 @@ def decoder(config):
 
 def training_format(config):
     """Returns the `ClipFormat` of the training clips; those of a consensus follow one another."""
-    frames = config.clip_frames * config.consensus_clips
-    return ClipFormat(frames, config.crop, config.mean, config.std)
+    return ClipFormat(config.clip_frames * config.consensus_clips, config.crop, config.mean, config.std)
 
 
 def test_format(config):
@@ -225,14 +224,10 @@ def mixes(config):
 
 def samplers(config):
     """Returns the (training, test) samplers of `pipelines.clips` with the configuration's window."""
-    if config.sampling == "segments":
-        return SAMPLING["segments"]
     window = {"window": config.window_frames, "short": config.short_videos}
-    training, test = (functools.partial(sample, **window) for sample in SAMPLING[config.sampling])
-    if config.consensus_clips > 1:
-        parts = {"clips": config.consensus_clips, "window": config.window_frames}
-        training = functools.partial(consensus_training_clips, training, **parts)
-    return training, test
+    training = functools.partial(consensus_training_clips, clips=config.consensus_clips, **window)
+    test = functools.partial(dense_test_clips, **window)
+    return SAMPLING["segments"] if config.sampling == "segments" else (training, test)
 
 
 def training_transform(config):
