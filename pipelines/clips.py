@@ -141,31 +141,32 @@ def dense_test_clips(num_frames, clip_frames, clips=10, window=64, short="loop",
     return _dense_clip(num_frames, clip_frames, first[:, None], window, short, stride)  # [clips, T]
 
 
-def consensus_training_clips(sample, num_frames, clip_frames, draws, clips, window):
+def consensus_training_clips(num_frames, clip_frames, draws, clips, window=64, short="loop", stride=0):
     """Returns the frames of several dense clips of a video, one clip after the other, each from its own part.
 
-    Of the P = n - window + 1 places where a window may start, cut into equal parts of a = P // clips, clip c
-    has its start in [c * a, (c + 1) * a), as in the released code of BAT, for the consensus of TSN. Where
-    there are fewer places than clips, each clip may have any of them.
+    The places where a window may start, P = max(1, n - window + 1) of them, are cut into equal parts of
+    a = P // clips, and clip c starts in [c * a, (c + 1) * a), as in the released code of BAT, for the
+    consensus of TSN. Where there are fewer places than clips, each clip may have any of them. One clip is
+    that of `dense_training_clip`.
 
     Args:
-        sample: The sampler of a dense training clip, with its other arguments bound.
-        num_frames: The count n of frames in the video.
+        num_frames: As for all samplers.
         clip_frames: Frames of all clips together, a multiple of `clips`.
-        draws: As for `sample`, for all frames together.
+        draws: As for all samplers, for all frames together.
         clips: The count of clips, at least 1.
-        window: The frames from the first to behind the last one of a clip, as `sample` has it.
+        window, short, stride: As for `dense_training_clip`.
 
-    >>> import functools
-    >>> sample = functools.partial(dense_training_clip, window=16)
-    >>> consensus_training_clips(sample, 115, 8, draws=np.full(8, 7), clips=2, window=16)
+    >>> consensus_training_clips(115, 8, draws=np.full(8, 7), clips=2, window=16)
     array([ 7, 11, 15, 19, 57, 61, 65, 69])
     """
     frames = clip_frames // clips
     places = _dense_positions(num_frames, frames, window)
     part = places // clips
     shown = num_frames - (places - part) * _module(num_frames).minimum(part, 1)  # With `part` places, if any.
-    made = [sample(shown, frames, draws[c * frames : (c + 1) * frames]) + c * part for c in range(clips)]
+    made = [
+        dense_training_clip(shown, frames, draws[clip * frames :], window, short, stride) + clip * part
+        for clip in range(clips)
+    ]
     return tf.concat(made, 0) if tf.is_tensor(made[0]) else np.concatenate(made)
 
 

@@ -112,6 +112,11 @@ class Schedule:
         """Returns the count of steps in the first epochs."""
         return min(epochs * self.steps_per_epoch, self.steps)
 
+    def within(self, epoch, step):
+        """Returns how many steps of an epoch are done after a step of the training, and how many it has."""
+        before = self.steps_in(epoch)
+        return step - before, self.steps_in(epoch + 1) - before
+
     @functools.cached_property
     def order(self):
         """The `Order` of the clips."""

@@ -1,7 +1,6 @@
 """Frame numbers of clips, against the rules of the papers' code written as plain loops."""
 
 import fractions
-import functools
 import itertools
 
 import numpy as np
@@ -292,11 +291,10 @@ def test_a_window_shorter_than_the_clip_is_refused():
 @pytest.mark.parametrize("frames", [5, 20, 21, 23, 24, 64, 115])
 def test_clips_of_a_consensus_start_in_parts_of_their_own(frames):
     """As the released code of BAT draws them: its loop, with our draws."""
-    sample = functools.partial(dense_training_clip, window=20, short="hold")
-    seen = set()
+    options, seen = {"clips": 3, "window": 20, "short": "hold"}, set()
     for seed in range(300):
         draws = np.random.default_rng(seed).integers(2**31, size=12)
-        found = consensus_training_clips(sample, frames, 12, draws, clips=3, window=20)
+        found = consensus_training_clips(frames, 12, draws, **options)
         part, wanted = (frames - 20 + 1) // 3, []
         for c in range(3):
             if part > 0:
@@ -309,13 +307,13 @@ def test_clips_of_a_consensus_start_in_parts_of_their_own(frames):
         if seed < 3:
             number = tf.constant(frames, tf.int64)
             graph = tf.function(consensus_training_clips, autograph=False)
-            np.testing.assert_array_equal(graph(sample, number, 12, draws, clips=3, window=20), wanted)
+            np.testing.assert_array_equal(graph(number, 12, draws, **options), wanted)
     assert seen == set(range(max(1, (frames - 19) // 3 * 3 or frames - 19)))
 
 
 def test_a_consensus_of_one_clip_is_the_clip():
-    sample, draws = functools.partial(dense_training_clip, window=20), np.arange(50, 54)
+    draws = np.arange(50, 54)
     for frames in (5, 20, 64):
         alone = dense_training_clip(frames, 4, draws, window=20)
-        found = consensus_training_clips(sample, frames, 4, draws, clips=1, window=20)
+        found = consensus_training_clips(frames, 4, draws, clips=1, window=20)
         np.testing.assert_array_equal(found, alone)

@@ -39,6 +39,12 @@ def test_a_training_may_end_within_an_epoch():
         (8, 4, 2),
     ]
     assert [short.steps_in(epochs) for epochs in range(4)] == [0, 2, 4, 5]
+    assert [short.within(*place) for place in ((0, 0), (1, 3), (2, 4), (2, 5))] == [
+        (0, 2),
+        (1, 2),
+        (0, 1),
+        (1, 1),
+    ]
     for index in range(20):
         assert len({int(s.order.row(index, 0)) for s in (whole, short, long)}) == 1
 

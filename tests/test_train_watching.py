@@ -33,8 +33,6 @@ def a_run(steps=10, videos=30, last_step=0, **changes):
         data=data,
         workers=SimpleNamespace(part=WHOLE),
         schedule=schedule,
-        steps_in_epoch=steps,
-        step_in_epoch=0,
         step=0,
         epoch=0,
         seconds=0.0,
@@ -95,11 +93,11 @@ def test_a_line_fits_a_terminal_and_says_how_far_the_run_is(out, monkeypatch):
     run = a_run(steps=20_000, videos=20_000, epochs=100, test_clips=10)
     line, logs = Line(run), {"loss": 12.34567, "top1": 0.5, "top5": 1.0, "waited": 0.1}
     for step in range(1, 9):
-        run.step = run.step_in_epoch = step
+        run.step = step
         line.on_train_batch_begin(0)
         clock[0] += 31
         line.on_train_batch_end(0, logs)
-    run.step = run.step_in_epoch = 20_000
+    run.step = 20_000
     line.on_train_batch_end(0, logs)
     line.on_epoch_end(0, logs | {"val_loss": 2.5, "val_top1": 0.25, "val_top5": 1.0})
     said = [part.removesuffix("\033[K") for part in re.split(r"[\n\r]+", out.getvalue()) if part]
@@ -118,7 +116,7 @@ def test_a_line_is_cut_where_a_terminal_is_narrow(monkeypatch):
     monkeypatch.setattr("sys.stdout", out := Terminal())
     monkeypatch.setenv("COLUMNS", "30")
     run = a_run(steps=1)
-    run.step = run.step_in_epoch = 1
+    run.step = 1
     Line(run).on_train_batch_end(0, {"loss": 1.0, "top1": 0.5, "waited": 0.0})
     assert out.getvalue() == "Epoch 1/4  1/1  validation ...  loss"[:29] + "\033[K\r"
 

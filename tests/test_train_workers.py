@@ -14,7 +14,7 @@ from test_train_resume import assert_same, curves, results_of, runs_of, weights_
 from train.loop.workers import WorkerError, Workers, open_strategy
 
 FLAGS = {"dropout": 0.0, "ema": 0.9, "clip_norm": 0.3, "synchronized_batch_norm": True, "mixup": 0.2}
-FLAGS |= {"steps": 5, "precise_batch_norm": 2}
+FLAGS |= {"precise_batch_norm": 2}
 
 
 def start(number, port, data, directory, name, **changes):
@@ -60,12 +60,12 @@ def both(data, directory, name, changes_of_one=None, **changes):
 
 @pytest.mark.long
 def test_two_workers_train_as_one(finished_run, tmp_path):
-    for status, _, errors in both(finished_run.data, tmp_path, "two"):
+    for status, _, errors in both(finished_run.data, tmp_path, "two", steps=5):
         assert status == 0, errors[-3000:]
         assert "cannot be written" not in errors  # As the report and the pictures would be, with a warning.
     assert (tmp_path / "two" / "report.html").exists() and (tmp_path / "two/tensorboard/pictures").exists()
     with runs_of(finished_run.data, tmp_path) as run:
-        run("one", **FLAGS)
+        run("one", **FLAGS, steps=5)
     one, two = (weights_of(tmp_path / name) for name in ("one", "two"))
     for left, right in zip(one, two, strict=True):
         np.testing.assert_allclose(left, right, atol=1e-5)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from pipelines.account import Account
 from pipelines.augmenting import mixing
 from pipelines.augmenting.resizing import scale_short_side
-from pipelines.clips import SAMPLING, consensus_training_clips
+from pipelines.clips import SAMPLING, consensus_training_clips, dense_test_clips
 from pipelines.dataset import ClipFormat, check_training, training_clips
 from pipelines.decoding.decode import decode_frames
 from pipelines.decoding.isolation import open_decoder
@@ -200,8 +200,7 @@ def decoder(config):
 
 def training_format(config):
     """Returns the `ClipFormat` of the training clips; those of a consensus follow one another."""
-    frames = config.clip_frames * config.consensus_clips
-    return ClipFormat(frames, config.crop, config.mean, config.std)
+    return ClipFormat(config.clip_frames * config.consensus_clips, config.crop, config.mean, config.std)
 
 
 def mixes(config):
@@ -211,15 +210,11 @@ def mixes(config):
 
 def samplers(config):
     """Returns the (training, test) samplers of `pipelines.clips` with the configuration's window."""
-    train, test = SAMPLING[config.sampling]
     if config.sampling == "segments":
-        return train, test
+        return SAMPLING["segments"]
     window = {"window": config.window_frames, "short": config.short_videos, "stride": config.stride}
-    train = functools.partial(train, **window)
-    if config.consensus_clips > 1:
-        parts = {"clips": config.consensus_clips, "window": config.window_frames}
-        train = functools.partial(consensus_training_clips, train, **parts)
-    return train, functools.partial(test, **window, starts=config.test_starts)
+    train = functools.partial(consensus_training_clips, clips=config.consensus_clips, **window)
+    return train, functools.partial(dense_test_clips, **window, starts=config.test_starts)
 
 
 def training_batches(config, source, account, schedule, first_step=0, skipped=(), part=WHOLE):

@@ -54,11 +54,13 @@ class TrainingFields:
         at_least(0),
     )
     warmup_steps: int = _optimise(
-        0, "steps over which it rises, in the place of --warmup_epochs", at_least(0)
+        0, "steps over which the rate rises, in the place of --warmup_epochs", at_least(0)
     )
     warmup_start: float = _optimise(0.1, "fraction of the rate with which the warm-up begins", _FRACTION)
     warmup_by: str = _optimise(
-        "step", "whether it rises with each step, or with each epoch and stays there", one_of("step", "epoch")
+        "step",
+        "whether the rate rises in the warm-up with each step, or with each epoch, in which it stays the same",
+        one_of("step", "epoch"),
     )
     warmup_to: str = _optimise(
         "peak",
@@ -66,7 +68,9 @@ class TrainingFields:
         one_of("peak", "curve"),
     )
     cosine_after_warmup: bool = _optimise(
-        True, "let the cosine begin after the warm-up, not with the run, so that the rate steps down onto it"
+        True,
+        "let the cosine begin where the warm-up ends; else it begins with the run, and the rate steps down "
+        "onto it",
     )
     rates: tuple[str, ...] = _optimise(
         (),
@@ -81,8 +85,8 @@ class TrainingFields:
     nesterov: bool = _optimise(False, "look ahead by the momentum, as Nesterov does")
     weight_decay: float = _optimise(
         1e-4,
-        "times the weights of --decayed, what SGD adds to their gradients, and by what AdamW and the rate "
-        "shrink them",
+        "SGD adds it, times the weights of --decayed, to their gradients; AdamW shrinks these weights by it, "
+        "times the rate",
         at_least(0),
     )
     decayed: tuple[str, ...] = _optimise(
@@ -119,8 +123,8 @@ class TrainingFields:
     )
     precise_batch_norm: int = _optimise(
         0,
-        "training batches whose mean statistics each validation and the evaluation have in batch norms, and "
-        "the saved model, too; 0 for the running ones",
+        "training batches from which batch norms get their statistics anew for each validation, the "
+        "evaluation and the saved model; 0 for the running ones",
         at_least(0),
     )
     nan_policy: str = _optimise(

@@ -78,7 +78,8 @@ def _remedy(text, config):
 def _fit_from(run, reports):
     """Trains from the run's step to its epoch's end, or from an epoch's beginning through all whole ones."""
     data, model, schedule = run.data, run.model, run.schedule
-    left, whole = run.steps_in_epoch - run.step_in_epoch, schedule.steps // schedule.steps_per_epoch
+    done, steps = schedule.within(run.epoch, run.step)
+    left, whole = steps - done, schedule.steps // schedule.steps_per_epoch
     callbacks = keras.callbacks.CallbackList(
         [_Watch(run), *reports, _Saves(run, reports)],  # The reports say what the watch finds.
         add_history=True,
@@ -195,7 +196,8 @@ class _Saves(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Saves if it is time; raises `Stopped`, or `OutOfTime` if the epoch has steps that are left."""
         run = self._run
-        is_due, has_more = run.listen(), run.step_in_epoch < run.steps_in_epoch
+        is_due, (done, steps) = run.listen(), run.schedule.within(run.epoch, run.step)
+        has_more = done < steps
         if is_due or run.is_stopping or (run.is_out_of_time and has_more):
             self._save(logs)
             self._stop()

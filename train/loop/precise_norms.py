@@ -3,12 +3,10 @@
 import contextlib
 import dataclasses
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from train.data import training_batches
-from train.loop.trainer import all_reduce
 from train.scoring.evaluation import shared_out
 
 
@@ -37,14 +35,12 @@ def precise_norms(run, step):
         Stopped: A signal asks for the end.
         TooManyBadVideos: Of the videos of the batches, more are bad than may be.
     """
-    model, layers = run.model, run.model._flatten_layers()  # Keras has no public way to those within layers.
-    norms = [x for x in layers if isinstance(x, keras.layers.BatchNormalization) and x.trainable]
-    count = min(run.config.precise_batch_norm, run.schedule.steps)
-    if not (norms and count):
+    model, count = run.model, min(run.config.precise_batch_norm, run.schedule.steps)
+    if not (count and model.norms):
         yield
         return
-    variables = [v for norm in norms for v in (norm.moving_mean, norm.moving_variance)]
-    precise = _statistics(run, norms, step, count)
+    variables = [v for norm in model.norms for v in (norm.moving_mean, norm.moving_variance)]
+    precise = _statistics(run, step, count)
     before = [v.numpy() for v in variables]
     with model.distribute_strategy.scope():
         for variable, value in zip(variables, precise, strict=True):
@@ -56,27 +52,21 @@ def precise_norms(run, step):
                 variable.assign(value)
 
 
-def _statistics(run, norms, step, count):
-    """Returns the mean and the variance of each norm, over the batches before a step."""
-    model, seeds = run.model, _seeds(run.model)
-    states, total = [seed.numpy() for seed in seeds], 0.0
-    see = _seeing(model, norms, seeds)
-    batches = iter(_batches(run, step, count))
+def _statistics(run, step, count):
+    """Returns mean and variance of one norm after the other, over the batches before a step."""
+    model, batches = run.model, iter(_batches(run, step, count))
+    states, total = [tf.constant(seed.numpy()) for seed in model.seeds], 0.0
     for _ in range(count):
-        found, states = see(next(batches), states)
+        found, states = model.statistics(next(batches), states)
         total = total + found.numpy()
         run.batches += 1
         run.listen()
         if run.is_stopping:
             raise run.stopped()
     means, squares = total / count
-    ends = np.cumsum([norm.moving_mean.shape[0] for norm in norms])[:-1]
+    ends = np.cumsum([norm.moving_mean.shape[0] for norm in model.norms])[:-1]
     pairs = (np.split(values, ends) for values in (means, np.maximum(squares - means**2, 0.0)))
     return [value for pair in zip(*pairs, strict=True) for value in pair]
-
-
-def _seeds(model):
-    return [v for v in model.non_trainable_variables if v.path.endswith("seed_generator_state")]
 
 
 def _batches(run, step, count):
@@ -84,42 +74,6 @@ def _batches(run, step, count):
     # A service gives them in any order. Steps that were left out later may not count when it is done again.
     config = dataclasses.replace(run.config, data_service="")
     source, account = run.data.train, run.data.accounts["train"]
-    own, skipped = (
-        account.joined([account.state(run.step)]),
-        tuple(s for s in run.skipped if s < step),
-    )
-    part = run.workers.part
-    batches = training_batches(config, source, own, run.schedule, max(0, step - count), skipped, part)
-    return shared_out(batches.take(count), run.model, part)
-
-
-def _seeing(model, norms, seeds):
-    """Returns the function (batch, states of the seeds) -> (float64 [2, channels of all norms], states).
-
-    Its rows are E[mean] and E[variance + mean^2] over devices and parts.
-    """
-    strategy, own = model.distribute_strategy, [v for n in norms for v in (n.moving_mean, n.moving_variance)]
-
-    def see(clips, states):
-        found = []
-        for part in tf.split(clips, model.accumulation):
-            # Beside zeros, a moving average gets the statistics of the batch times 1 - momentum.
-            known = [(v, tf.zeros(v.shape)) for v in own] + list(zip(seeds, states, strict=True))
-            with keras.StatelessScope(state_mapping=known) as scope:
-                model.logits(part)
-            states = [scope.get_current_value(seed) for seed in seeds]
-            of_batch = [
-                tf.concat(
-                    [tf.cast(scope.get_current_value(v), tf.float64) / (1 - n.momentum) for n, v in of], 0
-                )
-                for of in ([(n, n.moving_mean) for n in norms], [(n, n.moving_variance) for n in norms])
-            ]
-            found.append(tf.stack([of_batch[0], of_batch[1] + of_batch[0] ** 2]))
-        return all_reduce(tf.distribute.ReduceOp.MEAN, tf.reduce_mean(tf.stack(found), axis=0)), states
-
-    @tf.function(autograph=False, reduce_retracing=True)
-    def seeing(batch, states):
-        found = strategy.run(see, args=(batch[0], states))
-        return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], found)
-
-    return seeing
+    own, skipped = account.joined([account.state(run.step)]), tuple(s for s in run.skipped if s < step)
+    plan = run.schedule, max(0, step - count), skipped, run.workers.part
+    return shared_out(training_batches(config, source, own, *plan).take(count), run.model, run.workers.part)

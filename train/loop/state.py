@@ -32,6 +32,7 @@ class RunState:
         workers: The `Workers` of the run; of these, the chief writes to the workdir.
 
     Attributes:
+        schedule: The `pipelines.order.Schedule` of the training.
         step: How many steps are done, over all epochs.
         epoch: How many epochs are done, validation included.
         logs: The logs of the epoch that is under way, at its last checkpoint.
@@ -51,6 +52,7 @@ class RunState:
     def __init__(self, config, data, model, average, stop, workers):
         self.config, self.data, self.model, self.average, self.stop = config, data, model, average, stop
         self.workers, self.is_stopping, self.batches, self.validated = workers, False, 0, None
+        self.schedule = data.schedule
         self.step, self.epoch, self.overflows = 0, 0, 0
         self.logs, self.metrics, self.skipped, self.best, self.history = {}, None, [], None, []
         self.is_out_of_time, self.seconds_per_view = False, None
@@ -63,21 +65,6 @@ class RunState:
         self.checkpoints = Checkpoints(directory, self.variables, config.keep_checkpoints)
         number = f"{workers.part.number}" * (not workers.is_alone)
         self._scores_path = os.path.join(config.workdir, f"scores{number}.partial.npz")
-
-    @property
-    def schedule(self):
-        """The `pipelines.order.Schedule` of the training."""
-        return self.data.schedule
-
-    @property
-    def steps_in_epoch(self):
-        """The count of steps in the epoch that is under way, of which the last one may have fewer."""
-        return self.schedule.steps_in(self.epoch + 1) - self.schedule.steps_in(self.epoch)
-
-    @property
-    def step_in_epoch(self):
-        """How many of them are done."""
-        return self.step - self.schedule.steps_in(self.epoch)
 
     @property
     def is_trained(self):

@@ -96,14 +96,14 @@ class Trainer(keras.Model):
             sums = gradients
             losses.append(loss)
             logs = self.compute_metrics(part[0], part[1], logits)
-        gradients = all_reduce(tf.distribute.ReduceOp.SUM, sums)
+        gradients = _all_reduce(tf.distribute.ReduceOp.SUM, sums)
         rate = tf.identity(self.optimizer.learning_rate)  # Before the step, which counts on.
         norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(tf.constant(1.0))
         kept = tf.minimum(1.0, self.clip_norm / norm)
         gradients = [gradient * kept for gradient in gradients]
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
         logs |= {"batch_loss": tf.reduce_mean(tf.stack(losses)), "gradient_norm": norm, "learning_rate": rate}
-        means = all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(list(logs.values())))
+        means = _all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(list(logs.values())))
         return dict(zip(logs, tf.unstack(means), strict=True))
 
     def share_statistics(self):
@@ -122,9 +122,51 @@ class Trainer(keras.Model):
         statistics = [v.value for v in self.non_trainable_weights if v.value.dtype.is_floating]
         if not statistics:
             return
-        means = all_reduce(tf.distribute.ReduceOp.MEAN, [tf.identity(value) for value in statistics])
+        means = _all_reduce(tf.distribute.ReduceOp.MEAN, [tf.identity(value) for value in statistics])
         for variable, mean in zip(statistics, means, strict=True):
             variable.assign(mean)
+
+    @property
+    def norms(self):
+        """The batch norms that train."""
+        layers = self._flatten_layers()  # Keras has no public way to those within layers.
+        return [x for x in layers if isinstance(x, keras.layers.BatchNormalization) and x.trainable]
+
+    @property
+    def seeds(self):
+        """The variables by which dropout draws."""
+        return [v for v in self.non_trainable_variables if v.path.endswith("seed_generator_state")]
+
+    @tf.function(autograph=False)
+    def statistics(self, batch, states):
+        """Shows a batch as in training, and changes no variable.
+
+        Args:
+            batch: (clips, labels), as for a step.
+            states: The values of `seeds`.
+
+        Returns:
+            (float64 [2, C], states): for all channels of `norms`, one after the other, the mean of their
+            inputs and the mean of the squares, over devices and parts of a batch; and the next states.
+        """
+        found = self.distribute_strategy.run(self._statistics_on_device, args=(batch[0], states))
+        local = self.distribute_strategy.experimental_local_results
+        return tf.nest.map_structure(lambda value: local(value)[0], found)
+
+    def _statistics_on_device(self, clips, states):
+        found, norms = [], self.norms
+        for part in tf.split(clips, self.accumulation):
+            # Beside zeros, a moving average gets the statistics of the batch times 1 - momentum.
+            zeros = [(v, tf.zeros(v.shape)) for x in norms for v in (x.moving_mean, x.moving_variance)]
+            with keras.StatelessScope([*zeros, *zip(self.seeds, states, strict=True)]) as scope:
+                self.logits(part)
+            states = [scope.get_current_value(seed) for seed in self.seeds]
+            value = scope.get_current_value
+            scaled = [(value(x.moving_mean), value(x.moving_variance), 1 - x.momentum) for x in norms]
+            means = tf.concat([tf.cast(mean, tf.float64) / scale for mean, _, scale in scaled], 0)
+            variances = tf.concat([tf.cast(variance, tf.float64) / scale for _, variance, scale in scaled], 0)
+            found.append(tf.stack([means, variances + means**2]))
+        return _all_reduce(tf.distribute.ReduceOp.MEAN, tf.reduce_mean(tf.stack(found), axis=0)), states
 
     def logits(self, clips):
         """Returns the logits [B, K] of a training for clips [B, S * T, H, W, 3]."""
@@ -167,7 +209,7 @@ def _timed_next(iterator):
         return batch, tf.cast(tf.timestamp() - start, tf.float32)
 
 
-def all_reduce(operation, values):
+def _all_reduce(operation, values):
     """Returns the sum or mean of all devices' values; for one device these are not copied."""
     context = tf.distribute.get_replica_context()
     return values if context.num_replicas_in_sync == 1 else context.all_reduce(operation, values)

@@ -174,7 +174,7 @@ class Line(keras.callbacks.Callback):
         self._is_traced = True
         if self._pace.is_known and not self._said:
             self._say_time()
-        done, steps = run.step_in_epoch, run.steps_in_epoch
+        done, steps = run.schedule.within(run.epoch, run.step)
         if now - self._shown < (0.1 if self._is_terminal else 60) and done < steps:
             return
         left = f"{spelt(self._pace.left)} left  " if self._pace.is_known else ""
