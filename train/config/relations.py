@@ -7,6 +7,12 @@ from train.config.parts import RELATIONS as OF_PARTS
 
 RELATIONS = (
     Relation(
+        "temporal",
+        lambda c: c.temporal != "tsm" or c.clip_frames > 1,
+        "one without a shift for --clip_frames=1, as it puts zeros in the place of frames that are not there",
+        lambda c: "c2d",
+    ),
+    Relation(
         "window_frames",
         lambda c: c.sampling != "dense" or c.window_frames >= c.clip_frames,
         "at least --clip_frames={0.clip_frames}",
