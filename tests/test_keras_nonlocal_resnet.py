@@ -10,6 +10,8 @@ import pytest
 import released
 
 from keras_nonlocal import (
+    BilinearAttentionTransform,
+    CompactGeneralizedNonLocal,
     ImageResNet,
     NonLocal,
     RegionNonLocal,
@@ -218,6 +220,34 @@ def test_a_c2d_is_the_image_network_frame_by_frame(arguments):
     clip = clips(2, 3, 48, 32, 3)
     frames = np.mean([np.asarray(image(clip[:, t])) for t in range(3)], axis=0)
     np.testing.assert_allclose(video(clip), frames, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "make_block",
+    [
+        NonLocal,
+        CompactGeneralizedNonLocal,
+        functools.partial(BilinearAttentionTransform, temporal_groups=0),
+        functools.partial(BilinearAttentionTransform, temporal_groups=0, normalization="softmax"),
+    ],
+    ids=["NonLocal", "CompactGeneralizedNonLocal", "BilinearAttentionTransform", "its softmax"],
+)
+def test_a_c2d_of_one_frame_is_the_image_network_with_its_blocks(make_block):
+    arguments = {"blocks": {"res3": (0,)}, "make_block": make_block}
+    image = small(ImageResNet, input_shape=(56, 112, 3), **arguments)
+    video = small(temporal="c2d", topology="torchvision", input_shape=(1, 56, 112, 3), **arguments)
+    assert [(w.path, math.prod(w.shape)) for w in video.weights] == [
+        (w.path, math.prod(w.shape)) for w in image.weights
+    ]
+    generator = np.random.default_rng(2)
+    for one, other in zip(image.weights, video.weights, strict=True):
+        # Blocks begin as identities, by a norm whose gamma is 0.
+        if "block" in one.path:
+            one.assign(np.abs(np.asarray(one)) + generator.uniform(0, 0.1, one.shape))
+        other.assign(np.reshape(np.asarray(one), other.shape))
+    images = clips(2, 56, 112, 3)
+    before = np.asarray(image(images))
+    np.testing.assert_allclose(video(images[:, None]), before, atol=1e-4 * np.abs(before).max())
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ NOT_RUN = {
 }
 # Flags that are added to a command which would take hours or days, by what stands in it.
 ADDED = {
-    "--weights=start.weights.h5": "--batch_size=174 --clip_frames=1 --short_side=32 --crop=32 --test_size=32 "
-    "--epochs=1 --warmup_epochs=0 --test_clips=1 --test_crops=1",
+    "--weights=start.weights.h5": "--batch_size=174 --clip_frames=1 --temporal=c2d --short_side=32 --crop=32 "
+    "--test_size=32 --epochs=1 --warmup_epochs=0 --test_clips=1 --test_crops=1",
     "train.finetune --data_dir=videos": "--epochs=1 --crop=32 --batch_size=2 --test_clips=1",
     "--flagfile=train/flagfiles/demo.flags --data_dir": "--epochs=1 --blocks= --crop=32 --test_size=32 "
     "--batch_size=32 --test_clips=1 --test_crops=1",

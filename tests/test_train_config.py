@@ -313,6 +313,7 @@ def refused_with_a_remedy(values, name):
         ("jitter_sides", {"crop_method": "scale_jitter", "crop": 300, "short_side": 300}),
         ("jitter_sides", {"crop_method": "scale_jitter", "jitter_sides": (320, 256)}),
         ("jitter_sides", {"crop_method": "scale_jitter", "jitter_sides": (256,)}),
+        ("temporal", {"clip_frames": 1}),
         ("crop_method", {"crop_area": (0.08, 1.0)}),
         ("batch_size", {"repeats": 3}),
         ("batch_size", {"repeats": 3, "batch_size": 1}),

@@ -275,7 +275,7 @@ OPTIONS = [
     {"rand_augment_layers": 2, "rand_augment_magnitude": 30},
     {"colour_jitter": 1.0},
     {"erasing": 1.0},
-    {"clip_frames": 1},
+    {"clip_frames": 1, "temporal": "c2d"},
     {"clip_frames": 16, "window_frames": 16},
     {"crop": 1, "test_size": 1},
     {"batch_size": 16},

@@ -266,6 +266,16 @@ def test_without_the_flag_the_error_names_it(charades):
         open_data(config)
 
 
+def test_a_split_without_any_label_is_refused(charades):
+    whole = read_manifest(charades / "all.jsonl")
+    for lacking in ("train", "test"):
+        rows = tuple(v._replace(labels=() if v.split == lacking else v.labels) for v in whole.videos)
+        write_manifest(charades / f"{lacking}.jsonl", dataclasses.replace(whole, videos=rows))
+        splits = {"train_annotations": f"{lacking}.jsonl#train", "val_annotations": f"{lacking}.jsonl#test"}
+        with pytest.raises(ValueError, match=r"Expected videos with labels .*Received \d+ without.*Try"):
+            open_data(Config(**FLAGS | splits | {"data_dir": str(charades), "workdir": "run"}))
+
+
 def test_one_label_a_video_trains_sigmoids_too_in_float16_and_patience_goes_by_map(
     charades, run, tmp_path, capsys
 ):

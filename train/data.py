@@ -72,6 +72,8 @@ def open_data(config):
         decode = stack.enter_context(decoder(config))
         train = open_split(config, config.train_annotations, decode)
         val = open_split(config, config.val_annotations, decode, train.manifest.classes)
+        for split in (train, val):
+            _check_labelled(split.manifest)
         _check_apart(train.manifest, val.manifest)
         check_training(train, config.flip, config.data_service)
         plan = config.batch_size, config.epochs, config.seed, config.repeats, config.steps
@@ -152,6 +154,14 @@ def _check_split(source, path, config, classes, multi_label):
         raise ValueError(
             f"Expected --fps={source.fps:g}, with which the records in {path} were prepared. "
             f"Received --fps={config.fps:g}. Try: --fps={source.fps:g}, or prepare the records again."
+        )
+
+
+def _check_labelled(manifest):
+    if not any(video.labels for video in manifest.videos):
+        raise ValueError(
+            f"Expected videos with labels to train and validate with. Received {len(manifest)} without, such "
+            f"as {manifest.videos[0].path}. Try: another split, as a challenge keeps the labels of its test."
         )
 
 

@@ -41,7 +41,7 @@ _OF_CLIPS = (
 )
 _OF_DATA = (
     *("data_dir", "workdir", "train_annotations", "val_annotations", "decoder_megabytes", "fps", "seed"),
-    "weights",
+    *("weights", "multi_label"),
 )
 _OF_TRAINING = ("weights", "adapt", "frozen_batch_norm", "dropout", "dtype_policy")
 _EXPORT_MINUTES = 0.75

@@ -3,7 +3,8 @@
 python -m train.predict --workdir=RUN --video=FILE_OR_FOLDER [--video=...] [--top=5] [--json=FILE]
 
 Of a folder, all videos in it and below it are taken; a folder that holds images and no video is a video of
-these frames. The status is 0 if all were classified, 2 if some could not be read, and 1 if none was.
+these frames, but for a network of one frame each image is a video. The status is 0 if all were classified, 2
+if some could not be read, and 1 if none was.
 """
 
 import csv
@@ -99,6 +100,16 @@ def _below(folder):
             yield place
 
 
+def images_apart(paths):
+    """Returns paths of videos and of folders of images, with the images of a folder in its place."""
+    found = []
+    for path in paths:
+        names = sorted(os.listdir(path)) if os.path.isdir(path) else ()
+        images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and name[0] != "."]
+        found += [os.path.join(path, name) for name in images] or [path]
+    return found
+
+
 def bars(ranking, top):
     """Returns a line with a bar for each of the first `top` classes of a ranking.
 
@@ -142,8 +153,10 @@ def main(argv, flag_values=flags.FLAGS):
         stream.reconfigure(errors="backslashreplace")  # Names of files need not be UTF-8.
     try:
         refuse_words(argv)
-        paths = find_videos(flag_values.video)
-        trained = read_trained(evaluation_config(flag_values, ("workdir",)), flag_values.savedmodel)
+        paths, config = find_videos(flag_values.video), evaluation_config(flag_values, ("workdir",))
+        if config.clip_frames == 1:
+            paths = images_apart(paths)
+        trained = read_trained(config, flag_values.savedmodel)
         rankings, bad = predict(paths, trained, verbose=len(paths) > 1)
         _write(flag_values, rankings, bad, single=len(paths) == 1)
     except KeyboardInterrupt:

@@ -14,6 +14,12 @@ RELATIONS = (
         lambda c: 0,
     ),
     Relation(
+        "temporal",
+        lambda c: c.temporal != "tsm" or c.clip_frames > 1,
+        "one without a shift for --clip_frames=1, as it puts zeros in the place of frames that are not there",
+        lambda c: "c2d",
+    ),
+    Relation(
         "window_frames",
         lambda c: c.sampling != "dense" or c.window_frames >= _span(c),
         "at least --clip_frames={0.clip_frames}, and (clip_frames - 1) * stride + 1 with --stride={0.stride}",
