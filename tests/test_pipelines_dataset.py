@@ -494,6 +494,54 @@ def test_views_of_a_bad_video_weigh_nothing_and_keep_its_place():
         )
 
 
+def shaped(path, choose, transform):
+    """Decodes made-up videos of three shapes, of which the second is bad; grey levels tell the video."""
+    video = int(path.removesuffix(".mp4"))
+    if video == 1:
+        raise BadVideo(path, "made to fail")
+    chosen = choose(np.arange(20) / 10)
+    sides = ((16, 24), (16, 16), (40, 20))[video % 3]
+    frames = [np.full((*sides, 3), 10 * video + 1, np.uint8) for _ in chosen]
+    return Clip(np.stack([transform(frame) for frame in frames]), chosen / 10)
+
+
+def test_whole_frames_have_batches_of_one_video_each():
+    account = Account(telling_manifest(5))
+    whole = {"num_clips": 3, "num_crops": 1, "batch_size": 2, "places": "whole", "slots": 4, "fill": True}
+    data = views(telling_manifest(5), shaped, account=account, **whole)
+    assert data.cardinality() == 10 and data.element_spec[0].shape == (2, 4, None, None, 3)
+    found = collect(data)
+    shapes = {0: (16, 24), 1: (16, 16), 2: (32, 16), 3: (16, 24), 4: (16, 16)}
+    for number, (pixels, labels, weights) in enumerate(found):
+        video = number // 2
+        assert pixels.shape == (2, 4, *shapes[video], 3)
+        assert (pixels == (10 * video + 1) * (video != 1)).all()
+        assert labels.tolist() == [video, video]
+        assert weights.tolist() == [float(video != 1), float(video != 1 and number % 2 == 0)]
+    assert account.reasons() == {"1.mp4": "made to fail"}
+    assert_same(found[8:], collect(views(telling_manifest(5), shaped, views=range(16, 20), **whole)))
+    larger = collect(views(telling_manifest(5), shaped, short_side=24, **whole))
+    assert [len(batch[0][0, 0]) for batch in larger[::2]] == [24, 24, 48, 24, 24]
+
+
+@pytest.mark.parametrize("wrong", [{"num_crops": 3}, {"slots": 3}, {"slots": 2}])
+def test_whole_frames_of_two_videos_never_share_a_batch(wrong):
+    whole = {"num_clips": 3, "num_crops": 1, "batch_size": 2, "places": "whole", "slots": 4} | wrong
+    with pytest.raises(ValueError, match=r"Expected at least \d+ slots, .*Try: crops=1, slots=4"):
+        views(telling_manifest(5), shaped, **whole)
+
+
+def test_a_frame_that_would_become_too_large_is_a_bad_video():
+    def long(path, choose, transform):
+        return Clip(np.stack([transform(np.zeros((1, 40000, 3), np.uint8))] * 4), np.arange(4) / 10)
+
+    account = Account(telling_manifest(2), None)
+    whole = {"num_clips": 1, "num_crops": 1, "batch_size": 1, "places": "whole"}
+    for pixels, _, weights in collect(views(telling_manifest(2), long, account=account, **whole)):
+        assert pixels.shape == (1, 4, 16, 16, 3) and weights.tolist() == [0.0]
+    assert "10,240,000 pixels of a scaled frame are above the limit" in account.reasons()["0.mp4"]
+
+
 def test_each_frame_is_decoded_once_for_all_views_of_a_video():
     decode, asked = telling_decoder(side=16), []
 

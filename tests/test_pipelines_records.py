@@ -12,8 +12,10 @@ import ramp_videos
 import tensorflow as tf
 
 from pipelines import clips
+from pipelines.account import Account
 from pipelines.augmenting.resizing import scale_short_side
 from pipelines.bad_video import BadVideo
+from pipelines.dataset import ClipFormat, evaluation_views
 from pipelines.decoding.decode import Clip, decode_frames
 from pipelines.manifest import Label, Manifest, Video
 from pipelines.records import shards
@@ -131,6 +133,29 @@ def test_the_sampling_of_clips_gets_along_with_records(ramp_records, sampling):
     assert ramp_videos.numbers(frames) == training(31, 4, np.array(draws)).tolist()
     _, frames, _ = fetch(ramp_records, 2, lambda n, _: test(n, 4, 3))
     assert ramp_videos.numbers(frames) == test(31, 4, 3).ravel().tolist()
+
+
+def test_whole_frames_of_records_are_those_that_were_written(tmp_path):
+    def shaped(path, choose, transform):
+        count, level = map(int, path.split("_"))
+        seconds, sides = np.arange(count) / 10, (24, 16) if path.endswith("1") else (16, 24)
+        frames = [np.full((*sides, 3), level + 2 * number, np.uint8) for number in choose(seconds)]
+        return Clip([transform(frame) for frame in frames], seconds)
+
+    rows = [Video(f"4_{level}", (Label(0),)) for level in (50, 71, 90)]
+    records = write(tmp_path, [rows], decode=shaped)
+    clip_format, account = ClipFormat(2, 16, (0.0,) * 3, (1.0,) * 3), Account(records.manifest)
+    data = evaluation_views(
+        records, clip_format, sample=clips.segment_test_clips, clips=2, crops=1, batch_size=2,
+        account=account, places="whole", short_side=32,
+    )  # fmt: skip
+    for (pixels, _, weights), level, sides in zip(
+        data, (50, 71, 90), ((32, 48), (48, 32), (32, 48)), strict=True
+    ):
+        assert pixels.shape == (2, 2, *sides, 3) and weights.numpy().tolist() == [1, 1]
+        np.testing.assert_allclose(
+            pixels[:, :, 0, 0, 0], [[level + 2, level + 6], [level, level + 4]], atol=1.5
+        )
 
 
 def test_a_frame_outside_the_video_is_an_error_and_no_bad_record(ramp_records):

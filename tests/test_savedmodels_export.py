@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.augmenting.resizing import square_views
+from pipelines.augmenting.resizing import scale_short_side, square_views
 from pipelines.dataset.clip_format import normalise
 from savedmodels.export import export, main
+from savedmodels.freeze import freeze
+from savedmodels.loading import read_serving, serving_path
 from savedmodels.signatures import classify, preprocess
 
 
@@ -103,6 +105,30 @@ def test_a_server_sees_the_pixels_of_an_evaluation(height, width):
     np.testing.assert_array_equal(served, evaluated)
 
 
+@pytest.mark.parametrize(("height", "width"), [(40, 40), (32, 47), (90, 61), (40, 300), (31, 17)])
+def test_a_server_cuts_the_middle_of_a_larger_short_side_or_nothing(height, width):
+    clip, (mean, std) = tf.constant(clips(2, 4, height, width)), ((100.0, 110.0, 120.0), (50.0, 60.0, 70.0))
+    served = preprocess(clip, 32, mean, std, short_side=40)
+    evaluated = normalise(square_views(clip, 32, crops=1, short_side=40)[:, :, 0], mean, std)
+    np.testing.assert_array_equal(served, evaluated)
+    whole = preprocess(clip, 32, mean, std, short_side=40, whole=True)
+    np.testing.assert_array_equal(whole, normalise(scale_short_side(clip, 40), mean, std))
+
+
+def test_a_whole_clip_that_would_become_too_large_is_refused():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="pixels of a scaled frame are above the limit"):
+        preprocess(np.zeros((1, 4, 1, 100_000, 3), np.uint8), 32, (0.0,) * 3, (1.0,) * 3, whole=True)
+
+
+def test_an_export_has_its_serving_json_and_a_frozen_one_too(finished_run, exported, tmp_path):
+    freeze(str(exported), str(tmp_path / "frozen"))
+    said = read_serving(serving_path(exported))
+    assert said == json.loads((finished_run.workdir / "serving.json").read_text())
+    assert said == read_serving(serving_path(tmp_path / "frozen"))
+    views = {"short_side": 32, "whole": False, "window": 0, "activation": "softmax"}
+    assert said.items() >= views.items()
+
+
 def test_a_long_clip_takes_no_more_memory_than_its_square():
     clip = np.zeros((1, 4, 1, 100_000, 3), np.uint8)  # Scaled whole it would have 400 million pixels.
     assert preprocess(tf.constant(clip), 32, (0.0,) * 3, (1.0,) * 3).shape == (1, 4, 32, 32, 3)
@@ -144,6 +170,10 @@ FOREIGN = {  # name: what the file has, what its refusal says
     "no deviation": ("serving.json", with_field("std", [0, 1, 1]), "Received std=[0, 1, 1]"),
     "NaN": ("serving.json", with_field("mean", [float("nan")] * 3), "Received mean=[nan, nan, nan]"),
     "numbers": ("serving.json", with_field("classes", [1, 2]), "Received classes=[1, 2]"),
+    "short side": ("serving.json", with_field("short_side", 31), "Received short_side=31"),
+    "no whole": ("serving.json", with_field("whole", "yes"), "Received whole='yes'"),
+    "window": ("serving.json", with_field("window", -7), "Received window=-7"),
+    "activation": ("serving.json", with_field("activation", ["relu"]), "Received activation=['relu']"),
     "another size": ("serving.json", with_field("classes", ["a"]), "Expected a model of 1 classes"),
 }
 
