@@ -11,7 +11,7 @@ PACKAGES = ("keras_nonlocal", "pipelines", "savedmodels", "train")
 ROOMS = {
     "pipelines": "bad_video whole_files decoding manifest clips augmenting order labels account video_files "
     "records dataset synthetic builders",
-    "train": "config command_line origin network augmentation data scoring reporting loop planning "
+    "train": "config command_line origin network augmentation data scoring reporting loop planning recipes "
     "__main__ kinetics finetune evaluate predict browse convert preset profile demo",
     "savedmodels": "whole_directory loading signatures export freeze",
 }

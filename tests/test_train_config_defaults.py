@@ -109,6 +109,7 @@ BESIDE = {
     "crop": {"short_side": 0},
     "repeats": {"batch_size": 1},
     "epochs": {"warmup_epochs": 0.0},
+    "clip_frames": {"temporal": "c2d"},
     "beta2": {"optimizer": "adamw"},
     "warmup_steps": {"warmup_epochs": 0.0},
     "warmup_to": {"cosine_after_warmup": False},
