@@ -31,7 +31,7 @@ NOT_RUN = {
     "benchmarks/pipeline.py": "it measures for minutes; other tests try its parts",
     "benchmarks/inference.py": "it measures for minutes, and needs PyTorch",
     "keras.applications.ResNet50()": "it downloads 100 MB; the file is made in its place",
-    "train/flagfiles/rnl/4.8f.flags": "it needs Kinetics; tests/test_train_recipes.py trains each recipe for a step",
+    "rnl/4.8f.flags": "it needs Kinetics; tests/test_train_recipes.py trains each recipe for a step",
     "gs://bucket": "it needs an account at Google",
     ".venv-beam": "it makes another environment; `make test-beam` does that",
 }
