@@ -19,7 +19,9 @@ from train.command_line import config_from_flags, define_flags
 from train.config.fields import parse
 from train.config.flag_files import with_flag_files
 from train.loop.run import build_model
+from train.network import _serialised as serialised
 from train.network import network_fields
+from train.origin import NetworkError, check_origin
 from train.profile import network_costs
 from train.recipes import __main__ as program
 from train.recipes.lists import as_markdown, as_text
@@ -82,6 +84,23 @@ def test_flag_files_hold_together(paper):
             before = config.weights.removeprefix("runs/")
             start = Path(FLAG_FILES) / "bat" / "recipes" / f"{before.partition('.')[2]}.flags"
             assert (before in ROWS and ROWS[before].path) or start.is_file(), row.name
+
+
+def test_each_stage_starts_from_the_one_before(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    staged = {row.name: row for row in TRAINED if config_of(row.path).weights.startswith("runs/")}
+    assert {"nl.2g.r50.nl_i3d", "nl.4.nl_i3d", "bat.7.bat_4_4", "bat.8.c2d_3dbat_tsn"} <= set(staged)
+    for row in staged.values():
+        config = config_of(row.path)
+        before = config.weights.removeprefix("runs/")
+        start = f"{FLAG_FILES}/bat/recipes/{before.removeprefix('bat.')}.flags"
+        run = Path(config.weights)
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "run.flags").write_text(config_of(ROWS[before].path if before in ROWS else start).to_flags())
+        check_origin(config, CLASSES[row.data_set], False, serialised)  # It raises NetworkError.
+    config = dataclasses.replace(config_of(staged["bat.7.bat_4_4"].path), adapt=())
+    with pytest.raises(NetworkError, match="Try: "):
+        check_origin(config, 200, False, serialised)
 
 
 def test_all_flag_files_are_rows_or_included():
