@@ -20,6 +20,18 @@ def test_one_block_stands_before_the_last_residual_block(name, depths):
     }
 
 
+def test_chosen_placements_of_depth_50():
+    ends = {"res3": (2,), "res4": (4,), "res5": (1,)}  # Before the last residual block, as in NL's table 2b.
+    for stage, indices in ends.items():
+        assert placement(f"nl1_{stage}", 50) == {stage: indices}
+    for numbers in ("100", "010", "001", "110"):
+        stages = [stage for stage, number in zip(ends, numbers, strict=True) if number == "1"]
+        assert placement(f"bat_{numbers}", 50) == {stage: ends[stage] for stage in stages}
+    assert placement("rnl1", 50) == placement("nl1_res3", 50)
+    assert set(placement("rnl1", 50)["res3"]) <= set(placement("tsm_nl5", 50)["res3"])
+    assert placement("slowfast_nl5", 101) == placement("slowfast_nl5", 50) == placement("nl5", 50)
+
+
 def test_chosen_placements_of_depth_101_follow_those_of_depth_50():
     """The residual blocks of res4 are three runs of two or, and two are left over, of seven."""
     for depth, run in ((50, 2), (101, 7)):

@@ -1,5 +1,6 @@
 """Presets give the same network again, and nothing else: what is changed, missing or hostile is refused."""
 
+import functools
 import hashlib
 import inspect
 import json
@@ -12,7 +13,15 @@ import keras
 import numpy as np
 import pytest
 
-from keras_nonlocal import AttentionChain, GlobalContext, ImageResNet, NonLocal, RegionNonLocal, VideoResNet
+from keras_nonlocal import (
+    AttentionChain,
+    BilinearAttentionTransform,
+    GlobalContext,
+    ImageResNet,
+    NonLocal,
+    RegionNonLocal,
+    VideoResNet,
+)
 from keras_nonlocal.architecture import TemporalKind
 from keras_nonlocal.described import _ARGUMENTS, BLOCKS, arguments_of, as_arguments, as_data, without_memory
 from keras_nonlocal.presets import FILES, read_preset, save_to_preset
@@ -134,6 +143,15 @@ def test_parts_that_did_not_train_freeze_no_other_norms():
 def test_every_argument_is_described_or_known_to_be_none_of_a_preset():
     others = {"make_block", "weights", "adapt", "classifier_initializer"}
     assert {*inspect.signature(VideoResNet).parameters} == {*_ARGUMENTS} | others
+
+
+def test_pairs_of_sizes_are_pairs_again():
+    make = functools.partial(BilinearAttentionTransform, size=(2, 4), matrix_size=(4, 4), context_channels=3)
+    with without_memory():
+        model = VideoResNet(18, blocks={"res4": (0,)}, make_block=make, input_shape=(8, 64, 64, 3))
+    data = json.loads(json.dumps(as_data(arguments_of(model)[0])))
+    block = as_arguments(data, images=False)["blocks"]["res4"][0](name="again")
+    assert (block.size, block.matrix_size, block.context_channels) == ((2, 4), (4, 4), 3)
 
 
 @pytest.mark.parametrize("name", BLOCKS)

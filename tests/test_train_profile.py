@@ -1,13 +1,19 @@
 """`python -m train.profile`: what the program prints of a run's network."""
 
+import dataclasses
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import keras
+import pytest
 
-from train.profile import print_count
+from keras_nonlocal.counting import count
+from train.config import Config
+from train.network import NetworkError, build_network
+from train.profile import network_costs, print_count
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,6 +22,19 @@ def test_count_of_any_model(capsys):
     x = keras.Input((1000,))
     print_count(keras.Model(x, keras.layers.Dense(4, use_bias=False)(x)))
     assert "Dense  4            4,000" in capsys.readouterr().out
+
+
+def test_costs_without_memory_are_those_of_the_network_that_a_run_builds():
+    block = ("BilinearAttentionTransform(size=(2, 4), spatial_groups=2)", "res4=PlainResidual(channels=48)")
+    fields = {"depth": 18, "temporal": "c2d", "blocks": ("res3_0", "res4_1"), "block": block, "crop": 64}
+    config = Config(**fields, weights="nowhere")
+    costs = network_costs(config, 7)
+    built = build_network(dataclasses.replace(config, weights=""), 7)
+    assert costs == count(built, (8, 64, 64, 3)) and not costs.uncounted
+    assert costs.total.parameters == sum(math.prod(w.shape) for w in built.trainable_weights)
+    assert network_costs(config, 7, side=128).total.macs == count(built, (8, 128, 128, 3)).total.macs
+    with pytest.raises(NetworkError, match="Expected residual blocks of --depth=18"):
+        network_costs(dataclasses.replace(config, blocks=("res3_7",)), 7)
 
 
 def run(*arguments):
