@@ -337,8 +337,6 @@ def refused_with_a_remedy(values, name):
         ("rates", {"rates": ("fc=inf",)}),
         ("rates", {"rates": ("fc",)}),
         ("rates", {"rates": ("blocks=2",), "blocks": ()}),
-        ("rates", {"rates": ("fc=5", "regions=2"), "blocks": ()}),
-        ("rates", {"rates": ("fc=5", "block_betas=2"), "freeze": ("blocks",)}),
         ("rates", {"rates": ("stem=0.1", "fc=10"), "freeze": ("stem",)}),
     ],
 )
@@ -349,6 +347,14 @@ def test_values_that_do_not_go_together_are_refused_with_a_value_that_does(name,
 def test_every_constraint_between_fields_is_tested():
     cases = test_values_that_do_not_go_together_are_refused_with_a_value_that_does.pytestmark[0].args[1]
     assert {relation.field for relation in RELATIONS} == {name for name, _ in cases}
+
+
+def test_the_groups_of_a_recipe_go_with_networks_that_lack_some():
+    groups = {
+        "rates": ("fc=5", "biases=2", "regions=2", "block_betas=2"),
+        "decayed": ("kernels", "block_gammas"),
+    }
+    assert Config(**VALID | groups, blocks=()).rates == Config(**VALID | groups, freeze=("blocks",)).rates
 
 
 def test_the_words_of_a_refusal():

@@ -3,12 +3,15 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from test_train_resume import curves, dying_in, results_of, rows_of, runs_of, weights_of
 
+from keras_nonlocal import RegionNonLocal, VideoResNet
 from train.command_line import read_config
 from train.data import open_data
 from train.loop import fitting
 from train.loop.state import RunState
+from train.loop.trainer import Trainer
 from train.scoring.evaluation import evaluate
 
 FLAGS = {"precise_batch_norm": 2, "accumulation": 2, "test_clips": 1, "test_crops": 1}
@@ -25,6 +28,26 @@ def run(finished_run, tmp_path_factory):
 def whole(run):
     """The workdir of a run with precise norms that nothing interrupted."""
     return run("whole", **FLAGS)
+
+
+def test_every_norm_of_a_network_is_seen_and_no_variable_changes():
+    keras.utils.set_random_seed(2)
+    blocks = {"res3": {0: RegionNonLocal}}
+    network = VideoResNet(
+        18, input_shape=(2, None, None, 3), blocks=blocks, num_classes=3, weights=None, dropout=0.5
+    )
+    model = Trainer(network.inputs, network.outputs)
+    clips, states = np.random.default_rng(1).normal(size=(3, 2, 32, 32, 3)), [v.numpy() for v in model.seeds]
+    before = [v.numpy() for v in model.variables]
+    (means, squares), after = model.statistics((tf.constant(clips, tf.float32), tf.zeros(3)), states)
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    assert len(model.norms) == 21 and len(states) == 1 and (after[0] != states[0]).numpy().any()
+    model(clips, training=True)  # The running statistics begin with 0 and 1.
+    mean = np.concatenate([norm.moving_mean / 0.1 for norm in model.norms])
+    variance = np.concatenate([(norm.moving_variance - 0.9) / 0.1 for norm in model.norms])
+    np.testing.assert_allclose(means, mean, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(squares - means**2, variance, rtol=1e-3, atol=1e-4)
 
 
 def saved(workdir):
@@ -61,6 +84,7 @@ def test_training_is_that_without(run, whole):
     of_training = [{n: row[n] for n in row if not n.startswith("val_")} for row in rows_of(plain)]
     assert of_training == [{n: row[n] for n in row if not n.startswith("val_")} for row in rows_of(whole)]
     assert rows_of(plain) != rows_of(whole)
+    assert results_of(plain)["data"] == results_of(whole)["data"]  # The account has what training showed.
 
 
 # What it stands beside: another epoch than the last, averaged weights, mixed labels, clips of a consensus.

@@ -7,7 +7,6 @@ from train.config.fields import Relation, nearest
 
 KINDS = ("kernels", "regions", "biases", "norms", "block_gammas", "block_betas")
 PARTS = ("stem", *STAGE_NAMES, "blocks", "fc")
-_OF_BLOCKS = ("regions", "block_gammas", "block_betas")
 
 
 def part_of(path):
@@ -79,9 +78,8 @@ def _freezes_instead(config):
 
 
 def _with_rates(config):
-    """Returns the names of the parts that train, and of the kinds that the network has."""
-    parts = [part for part in parts_in(config) if part not in config.freeze]
-    return [*parts, *(kind for kind in KINDS if "blocks" in parts or kind not in _OF_BLOCKS)]
+    """Returns the parts that train, and all kinds, as a recipe also serves networks that lack some."""
+    return [*(part for part in parts_in(config) if part not in config.freeze), *KINDS]
 
 
 def _rates_fit(config):

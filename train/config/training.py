@@ -59,7 +59,7 @@ class TrainingFields:
     warmup_start: float = _optimise(0.1, "fraction of the rate with which the warm-up begins", _FRACTION)
     warmup_by: str = _optimise(
         "step",
-        "whether the rate rises in the warm-up with each step, or with each epoch, and stays within it",
+        "whether the rate of the warm-up rises with each step, or with each epoch, and stays there",
         one_of("step", "epoch"),
     )
     warmup_to: str = _optimise(

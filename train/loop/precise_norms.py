@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import types
 
 import numpy as np
 import tensorflow as tf
@@ -33,7 +34,6 @@ def precise_norms(run, step):
 
     Raises:
         Stopped: A signal asks for the end.
-        TooManyBadVideos: Of the videos of the batches, more are bad than may be.
     """
     model, count = run.model, min(run.config.precise_batch_norm, run.schedule.steps)
     if not (count and model.norms):
@@ -70,10 +70,11 @@ def _statistics(run, step, count):
 
 
 def _batches(run, step, count):
-    """Returns the batches of training before a step, for this worker's devices; no account is changed."""
+    """Returns the batches of training before a step, for this worker's devices."""
     # A service gives them in any order. Steps that were left out later may not count when it is done again.
-    config = dataclasses.replace(run.config, data_service="")
-    source, account = run.data.train, run.data.accounts["train"]
-    own, skipped = account.joined([account.state(run.step)]), tuple(s for s in run.skipped if s < step)
-    plan = run.schedule, max(0, step - count), skipped, run.workers.part
-    return shared_out(training_batches(config, source, own, *plan).take(count), run.model, run.workers.part)
+    config, source = dataclasses.replace(run.config, data_service=""), run.data.train
+    skipped, part = tuple(s for s in run.skipped if s < step), run.workers.part
+    nothing = dict.fromkeys(("use", "replace", "add", "check"), lambda *_: None)
+    account = types.SimpleNamespace(path=lambda row: source.manifest.videos[row].path, **nothing)
+    plan = account, run.schedule, max(0, step - count), skipped, part
+    return shared_out(training_batches(config, source, *plan).take(count), run.model, part)
