@@ -143,6 +143,7 @@ FOREIGN = {  # name: what the file has, what its refusal says
     "many pixels": ("serving.json", with_field("size", 10**9), "Received size=1000000000"),
     "no deviation": ("serving.json", with_field("std", [0, 1, 1]), "Received std=[0, 1, 1]"),
     "NaN": ("serving.json", with_field("mean", [float("nan")] * 3), "Received mean=[nan, nan, nan]"),
+    "activation": ("serving.json", with_field("activation", "tanh"), "Received activation='tanh'"),
     "numbers": ("serving.json", with_field("classes", [1, 2]), "Received classes=[1, 2]"),
     "another size": ("serving.json", with_field("classes", ["a"]), "Expected a model of 1 classes"),
 }
