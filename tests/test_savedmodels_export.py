@@ -169,11 +169,12 @@ FOREIGN = {  # name: what the file has, what its refusal says
     "many pixels": ("serving.json", with_field("size", 10**9), "Received size=1000000000"),
     "no deviation": ("serving.json", with_field("std", [0, 1, 1]), "Received std=[0, 1, 1]"),
     "NaN": ("serving.json", with_field("mean", [float("nan")] * 3), "Received mean=[nan, nan, nan]"),
+    "activation": ("serving.json", with_field("activation", "tanh"), "Received activation='tanh'"),
     "numbers": ("serving.json", with_field("classes", [1, 2]), "Received classes=[1, 2]"),
     "short side": ("serving.json", with_field("short_side", 31), "Received short_side=31"),
     "no whole": ("serving.json", with_field("whole", "yes"), "Received whole='yes'"),
     "window": ("serving.json", with_field("window", -7), "Received window=-7"),
-    "activation": ("serving.json", with_field("activation", ["relu"]), "Received activation=['relu']"),
+    "two activations": ("serving.json", with_field("activation", ["relu"]), "Received activation=['relu']"),
     "another size": ("serving.json", with_field("classes", ["a"]), "Expected a model of 1 classes"),
 }
 

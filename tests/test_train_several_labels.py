@@ -21,6 +21,7 @@ from pipelines.manifest.command import main as manifest_main
 from savedmodels.export import export
 from train import evaluate as evaluation
 from train import predict as prediction
+from train.command_line import read_config
 from train.config import Config
 from train.config.fields import parse
 from train.data import open_data, open_split
@@ -31,6 +32,7 @@ from train.reporting import write_report
 from train.reporting.shown_clips import training_clips
 from train.scoring.evaluation import true_labels
 from train.scoring.scores import Scores, summary
+from train.scoring.trained import read_trained
 
 FLAGS = {
     **{"train_annotations": "all.jsonl#train", "val_annotations": "all.jsonl#test", "multi_label": True},
@@ -198,6 +200,9 @@ def test_evaluation_prediction_and_export_give_the_same_probabilities(trained, c
         for path, row in zip(trained.scores.paths, expected, strict=True):
             of_class = {place["class"]: place["probability"] for place in rows[path]}
             np.testing.assert_allclose([of_class[c] for c in trained.scores.classes], row, atol=1e-6)
+    config = dataclasses.replace(read_config(workdir), multi_label=False)
+    with pytest.raises(ValueError, match=r"Expected .*Received .*Try: "):
+        read_trained(config, str(tmp_path / "served"))
 
 
 def test_perfect_random_and_empty_predictions(charades):

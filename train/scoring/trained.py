@@ -143,6 +143,12 @@ def _exported(config, directory):
             f"Expected a SavedModel of --clip_frames={config.clip_frames}. Received {directory!r}, which "
             f"takes {frames} frames. Try: --workdir of the run that it was exported from."
         )
+    # Sigmoids may add up to 1, too, and are not told from a softmax then.
+    if config.activation == "softmax" and abs(outputs["probabilities"].numpy().sum() - 1) > 1e-3:
+        raise ValueError(
+            f"Expected probabilities that add up to 1 of {directory!r}. Received those of a SavedModel for "
+            "several labels a video. Try: --multi_label."
+        )
     serving = _serving(config, directory, classes)
     _check_views(config, serving, directory)
     whole = config.test_crop_places == "whole"
