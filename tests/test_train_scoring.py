@@ -96,7 +96,7 @@ def grey(path, choose, transform):
 
 def squares_model(kernel):
     """A model whose logits are the squares of a clip's mean level, times a kernel."""
-    clip = keras.Input((2, 8, 8, 3))
+    clip = keras.Input((2, None, None, 3))
     level = keras.layers.GlobalAveragePooling3D()(clip)[:, :1]
     dense = keras.layers.Dense(len(kernel), use_bias=False)
     model = keras.Model(clip, dense(level * level))
@@ -122,11 +122,15 @@ def test_logits_are_the_means_over_the_views():
         np.testing.assert_allclose(found, np.square(views).mean() * kernel, rtol=1e-5)
 
 
-@pytest.mark.parametrize("workers", [2, 3, 7])  # There are four videos.
-def test_workers_evaluate_a_range_each(workers, monkeypatch):
+@pytest.mark.parametrize(  # There are four videos.
+    ("workers", "views"),
+    [(2, {}), (3, {}), (7, {}), (3, {"test_crops": 1, "test_crop_places": "whole", "batch_size": 3})],
+)
+def test_workers_evaluate_a_range_each(workers, views, monkeypatch):
     config = Config(
         clip_frames=2, window_frames=4, test_size=8, crop=8, test_clips=2, test_crops=3, batch_size=14
     )
+    config = dataclasses.replace(config, **views)
     manifest = Manifest(tuple(Video(str(n), (Label(n % 3),)) for n in range(4)), tuple("abc"))
     model, source = squares_model(np.array([1.0, -1.0, 0.5])), VideoFiles(manifest, grey)
     whole = video_scores(model, source, config, Account(manifest), verbose=False)

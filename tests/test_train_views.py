@@ -356,9 +356,13 @@ def test_a_logit_that_is_not_finite_is_not_hidden_by_other_views(pooling, data):
     clip = keras.Input((2, 32, 32, 3))
     level = keras.layers.GlobalAveragePooling3D()(clip)
     model = keras.Model(clip, keras.layers.Concatenate()([level, -1 / keras.ops.relu(level)]))
-    source = VideoFiles(read_manifest(data.manifest))
-    with pytest.raises(FloatingPointError, match=r"infinity or NaN for \d of 4 videos"):
-        video_scores(model, source, config, Account(source.manifest, 0.5), False)
+    source, words = VideoFiles(read_manifest(data.manifest)), []
+    for each in ("logits", pooling):
+        run = dataclasses.replace(config, test_pooling=each)
+        with pytest.raises(FloatingPointError, match=r"infinity or NaN for \d of 4 videos") as caught:
+            video_scores(model, source, run, Account(source.manifest, 0.5), False)
+        words.append(str(caught.value))
+    assert words[0] == words[1]
 
 
 @pytest.mark.parametrize(
