@@ -112,5 +112,4 @@ _FITS_IF_THERE = {
     "short_side": lambda value: value == 0 or _is_count(value),
     "whole": lambda value: type(value) is bool,
     "window": lambda value: value == 0 or _is_count(value),
-    "activation": lambda value: value in ("softmax", "sigmoid"),
 }
