@@ -49,11 +49,13 @@ def compared(model, layers, variables, arguments, adapt):
     if not all(layers.values()) or len(set(layers.values())) < len(layers):
         # Files of old versions have no names, and damaged ones twice the same; the keys take their place.
         layers, names = ({key: key for key in keys} for keys in (layers, names))
-    of_images = is_of_images(layers.values()) and not is_of_images(names.values())
+    inflates = is_of_images(layers.values()) and not is_of_images(names.values())
+    # A clip of one frame is an image, but its network has other layers for it.
+    of_images = inflates or ("images" in layers.values() and "images" not in names.values())
     ours, theirs = _named(names, recorder.variables), _named(layers, variables)
     kinds = {layer.name: type(layer).__name__ for layer in model.layers}
     pairs, differences = _paired(ours, theirs, kinds, of_images, adapt)
-    if of_images:
+    if inflates:
         differences.append(Difference("is of a network for images", "", "images"))
     if not {LACKS, LEFT_OVER} & {found.words for found in differences if found.move is None}:
         # Layers without weights tell a shift, a pooling or a stride.

@@ -160,7 +160,7 @@ def consensus_training_clips(num_frames, clip_frames, draws, clips, window=64, s
     array([ 7, 11, 15, 19, 57, 61, 65, 69])
     """
     frames = clip_frames // clips
-    places = _dense_positions(num_frames, frames, window)
+    places = _dense_positions(num_frames, frames, window, stride)
     part = places // clips
     shown = num_frames - (places - part) * _module(num_frames).minimum(part, 1)  # With `part` places, if any.
     made = [

@@ -151,7 +151,7 @@ def test_a_run_on_images_starts_one_on_clips_with_other_pixels(tmp_path, capsys)
     with pytest.raises(NetworkError, match=r"a network for images.*--adapt=images,bat,pixels$"):
         build_network(Config(**clips, adapt=("bat", "pixels")), 3)
     build_network(Config(**clips, adapt=("images", "bat", "pixels")), 3)
-    assert "128 variables loaded (6 inflated), 2 kept" in capsys.readouterr().out
+    assert "130 variables loaded (6 inflated), 2 kept" in capsys.readouterr().out
 
 
 BAT = "BilinearAttentionTransform"
