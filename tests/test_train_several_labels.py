@@ -33,6 +33,7 @@ from train.reporting.shown_clips import training_clips
 from train.scoring.evaluation import true_labels
 from train.scoring.scores import Scores, summary
 from train.scoring.trained import read_trained
+from train.scoring.views import evaluation_clips
 
 FLAGS = {
     **{"train_annotations": "all.jsonl#train", "val_annotations": "all.jsonl#test", "multi_label": True},
@@ -203,6 +204,29 @@ def test_evaluation_prediction_and_export_give_the_same_probabilities(trained, c
     config = dataclasses.replace(read_config(workdir), multi_label=False)
     with pytest.raises(ValueError, match=r"Expected .*Received .*Try: "):
         read_trained(config, str(tmp_path / "served"))
+
+
+@pytest.mark.parametrize("pooling", [pytest.param("probabilities", marks=pytest.mark.long), "max"])
+def test_views_are_pooled_by_their_sigmoids(pooling, trained, charades, tmp_path, capsys):
+    flag = f"--test_pooling={pooling}"
+    config = dataclasses.replace(read_config(trained.workdir), weights="", test_pooling=pooling)
+    model, source = read_trained(config).model, open_split(config, config.val_annotations, multi_label=True)
+    views = evaluation_clips(config, source, Account(source.manifest, 0.0))
+    logits = model.predict(views.map(lambda clips, labels, weights: clips), verbose=0)
+    count = len(source.manifest.videos)
+    sigmoids = 1 / (1 + np.exp(-logits[: count * 6].reshape(count, 6, -1).astype(np.float64)))
+    expected = sigmoids.mean(axis=1) if pooling == "probabilities" else sigmoids.max(axis=1)
+    export(str(trained.workdir), str(tmp_path / "served"))
+    for name, more in {"run": (), "served": (f"--savedmodel={tmp_path / 'served'}",)}.items():
+        ran(evaluation, f"--workdir={trained.workdir}", f"--output={tmp_path / name}-scores", flag, *more)
+        found = Scores.load(tmp_path / f"{name}-scores" / "scores.npz")
+        np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+        video = f"--video={charades / 'Charades_v1_480'}"
+        ran(prediction, f"--workdir={trained.workdir}", video, "--json=-", "--top=157", flag, *more)
+        rows = json.loads(capsys.readouterr().out.partition("{")[2].join(("{", "")))["videos"]
+        for path, row in zip(found.paths, expected, strict=True):
+            of_class = {place["class"]: place["probability"] for place in rows[path]}
+            np.testing.assert_allclose([of_class[c] for c in found.classes], row, atol=1e-5)
 
 
 def test_perfect_random_and_empty_predictions(charades):
