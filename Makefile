@@ -52,7 +52,7 @@ lint: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[bench]' --constraint constraints.txt
-	for name in blocks inference decoding augmentation records pipeline checkpoints trainer; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in blocks inference training decoding augmentation records pipeline checkpoints trainer; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 # Hours. It goes on where it stopped; build/mutants keeps what is done.
 mutants: $(VENV)/installed
