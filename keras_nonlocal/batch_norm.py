@@ -28,7 +28,6 @@ class BatchNormalization(keras.layers.BatchNormalization):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
-        inputs = ops.cast(inputs, self.compute_dtype)
         shape = ops.shape(inputs)
         # [N, H, W, C]: the operation takes no other ranks, and the split of N, H and W does not matter.
         folded = ops.reshape(
@@ -47,10 +46,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
         variance = variance * ((count - 1) / count)
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + ops.cast(value, moving.dtype) * (1.0 - self.momentum))
-        return ops.reshape(outputs, shape)
+        return ops.cast(ops.reshape(outputs, shape), self.compute_dtype)
 
     def _is_fused(self, inputs):
         """Returns whether the fused operation can do what this norm has to."""
         is_last = self.axis in (-1, len(inputs.shape) - 1)
         plain = not (self.synchronized or self.renorm) and is_last and inputs.shape[-1] is not None
-        return backend.backend() == "tensorflow" and plain and self.compute_dtype != "float64"
+        is_taken = backend.standardize_dtype(inputs.dtype) in ("float32", "bfloat16", "float16")
+        return backend.backend() == "tensorflow" and plain and is_taken

@@ -116,7 +116,8 @@ def _no_builder(model, found):
 
 def _found(model, layers):
     images = "images" in layers
-    shape = next(layers[name] for name in ("images", "clips", "frames") if name in layers).batch_shape[1:]
+    data = next((name for name in ("images", "frames") if name in layers), "clips")
+    shape = layers[data].batch_shape[1:]
     bottleneck = "res2_0_conv3" in layers
     counts = tuple(sum(f"{stage}_{i}_add" in layers for i in range(99)) for stage in STAGE_NAMES)
     depth = next(n for n, d in DEPTHS.items() if (d.block_counts, d.bottleneck) == (counts, bottleneck))
