@@ -141,27 +141,51 @@ def test_rows_are_float32_under_every_policy(policy):
         assert rows.dtype == np.float32 and rows.sum() == pytest.approx(1, abs=1e-5)
 
 
-def network(**options):
-    blocks = {
-        "res2": {0: NonLocal, 1: AttentionChain},
-        "res3": {0: lambda name: BilinearAttentionTransform(size=2, temporal_size=2, name=name)},
-    }
-    return VideoResNet(
-        18, blocks=blocks, num_classes=3, input_shape=(4, 32, 32, 3), squeeze_excite_ratio=16, **options
-    )
-
-
 @pytest.fixture(scope="module")
-def resnet():
-    model = network()
-    for name, layer in explain.blocks_of(model).items():
-        if "_block" in name:
-            oracles.randomise(layer, explain.block_input(model, random((4, 32, 32, 3)), name).shape)
+def network():
+    """A small network with blocks named as in a `VideoResNet`, all of whose weights are random."""
+    inputs = keras.Input((4, 16, 16, 3))
+    x = FrameWise(keras.layers.Conv2D(8, 3, strides=2, padding="same", name="conv"), name="stem_conv")(inputs)
+    x = NonLocal(name="res2_0_block")(x)
+    x = FrameWise(SqueezeExcite(ratio=2, mode="multiply", name="gate"), name="res2_1_se")(x)
+    x = AttentionChain(
+        SqueezeExcite(ratio=2, name="channel"), RegionNonLocal(3, name="region"), name="res2_1_block"
+    )(x)
+    bat = BilinearAttentionTransform(size=2, temporal_size=2, name="res3_0_block")
+    x = keras.layers.ReLU(name="res3_0_relu")(bat(x))
+    x = keras.layers.Dense(3, name="fc")(keras.layers.GlobalAveragePooling3D()(x))
+    model = keras.Model(inputs, x)
+    for seed, layer in enumerate(model.layers):
+        oracles.randomise(layer, None, seed)
     return model
 
 
-def test_blocks_of_a_network_are_named_in_the_order_of_the_data(resnet):
-    found = {name: type(layer) for name, layer in explain.blocks_of(resnet).items() if "_block" in name}
+def test_blocks_of_a_video_resnet():
+    blocks = {"res2": {0: NonLocal, 1: AttentionChain}}
+    model = VideoResNet(18, blocks=blocks, num_classes=2, input_shape=(2, 32, 32, 3), squeeze_excite_ratio=16)
+    names = list(explain.blocks_of(model))
+    first = ["se/gate", "block"]
+    assert names[:5] == [f"res2_0_{name}" for name in first] + [
+        f"res2_1_{name}" for name in ("se/gate", "block/channel", "block/region")
+    ]
+    assert len(names) == 8 + 3
+
+
+@pytest.mark.long
+def test_rows_and_grad_cam_inside_a_video_resnet():
+    model = VideoResNet(18, blocks={"res2": (0,)}, make_block=NonLocal, input_shape=(2, 32, 32, 3))
+    clip = random((2, 32, 32, 3))
+    oracles.randomise(model.get_layer("res2_0_block"), None)
+    maps = keras.Model(model.inputs, model.get_layer("res2_0_block").output)
+    found = output_by_rows(model, clip, "res2_0_block")
+    np.testing.assert_allclose(found, maps([clip[None]]), atol=1e-4, rtol=1e-4)
+    assert explain.grad_cam(model, clip, 0, "res2_0_conv1").shape == (2, 8, 8)
+    assert explain.grad_cam(model, clip, 0).shape == (2, 1, 1)
+    model.to_json()
+
+
+def test_blocks_of_a_network_are_named_in_the_order_of_the_data(network):
+    found = {name: type(layer) for name, layer in explain.blocks_of(network).items() if "_block" in name}
     assert list(found.items()) == [
         ("res2_0_block", NonLocal),
         ("res2_1_block/channel", SqueezeExcite),
@@ -181,10 +205,10 @@ def output_by_rows(model, clip, block):
 @pytest.mark.parametrize(
     ("block", "output"), [("res2_0_block",) * 2, ("res2_1_block/region", "res2_1_block")]
 )
-def test_rows_inside_a_network_make_its_own_maps(resnet, block, output):
-    clip = random((4, 32, 32, 3))
-    maps = keras.Model(resnet.inputs, resnet.get_layer(output).output)
-    np.testing.assert_allclose(output_by_rows(resnet, clip, block), maps(clip[None]), atol=1e-4, rtol=1e-4)
+def test_rows_inside_a_network_make_its_own_maps(network, block, output):
+    clip = random((4, 16, 16, 3))
+    maps = keras.Model(network.inputs, network.get_layer(output).output)
+    np.testing.assert_allclose(output_by_rows(network, clip, block), maps([clip[None]]), atol=1e-4, rtol=1e-4)
 
 
 def sequential(block):
@@ -270,6 +294,8 @@ def test_bilinear_matrices_make_the_blocks_output(arguments):
     model, _, x = bilinear_model(arguments)
     layer = model.get_layer("bat")
     matrices = explain.bilinear_matrices(model, x, "bat")
+    if matrices.p is not None:
+        check_equation_8(arguments, explain.bilinear_maps(model, x, "bat"), *matrices[:2])
     for matrix, axis in zip(matrices, (-1, -2, -1), strict=True):
         assert matrix is None or np.allclose(matrix.sum(axis=axis), 1, atol=1e-5)
     u = np.asarray(layer.narrow(x))
@@ -278,14 +304,11 @@ def test_bilinear_matrices_make_the_blocks_output(arguments):
     y = products(u[0], *matrices)
     y = ops.relu(layer.norm(layer.out(ops.relu(layer.mix_norm(layer.mix(y[None]))))))
     if arguments.get("transform") == "downsampling":
-        return  # The convolution and the enlargement commute in the block alone.
+        return  # Its last convolution comes before the enlargement.
     np.testing.assert_allclose(x + np.asarray(y), model(x), atol=1e-4)
 
 
-@pytest.mark.parametrize("arguments", [a for a in BILINEAR if a.get("spatial_groups") != 0], ids=str)
-def test_bilinear_maps_are_equation_8(arguments):
-    model, _, x = bilinear_model(arguments)
-    maps, (p, q, _) = explain.bilinear_maps(model, x, "bat"), explain.bilinear_matrices(model, x, "bat")
+def check_equation_8(arguments, maps, p, q):
     frames, groups, height, width = maps.shape
     assert (height, width) == ((2, 2) if arguments.get("transform") == "downsampling" else (6, 6))
     frame_images = random((frames, height, width, 4), seed=3)
@@ -385,7 +408,7 @@ def classifier(activation, frames=True, wrapped=False):
 def test_grad_cam_of_a_pooled_map_is_its_class_activation_map(activation, frames, wrapped):
     model = classifier(activation, frames, wrapped)
     clip = random(model.input_shape[1:])
-    a = np.asarray(keras.Model(model.inputs, model.get_layer("map").output)(clip[None]))[0]
+    a = np.asarray(keras.Model(model.inputs, model.get_layer("map").output)([clip[None]]))[0]
     weights = model.get_layer("fc").get_weights()[0]  # [6, 3]
     for class_index, layer in itertools.product(range(3), ("map", None)):
         found = explain.grad_cam(model, clip, class_index, layer)
@@ -417,15 +440,14 @@ def test_grad_cam_of_a_map_that_others_go_around():
     np.testing.assert_allclose(explain.grad_cam(model, clip, 1, "map"), expected, atol=2e-4)
 
 
-def test_a_model_is_the_same_afterwards(resnet, tmp_path):
-    clip, before = random((4, 32, 32, 3)), resnet.to_json()
-    weights = resnet.get_weights()
-    explain.grad_cam(resnet, clip, 0)
-    explain.attention_rows(resnet, clip, "res2_0_block", [(0, 0, 0)])
-    explain.gates(resnet, clip, "res3_0_se/gate")
-    assert json.loads(resnet.to_json()) == json.loads(before)
-    assert all(np.array_equal(a, b) for a, b in zip(resnet.get_weights(), weights, strict=True))
-    assert explain.grad_cam(resnet, clip, 0, "res2_0_conv1").shape == (4, 8, 8)
+def test_a_model_is_the_same_afterwards(network):
+    clip, before = random((4, 16, 16, 3)), network.to_json()
+    weights = network.get_weights()
+    explain.grad_cam(network, clip, 0)
+    explain.attention_rows(network, clip, "res2_0_block", [(0, 0, 0)])
+    explain.gates(network, clip, "res2_1_se/gate")
+    assert json.loads(network.to_json()) == json.loads(before)
+    assert all(np.array_equal(a, b) for a, b in zip(network.get_weights(), weights, strict=True))
 
 
 def test_pixels_of_positions_share_the_input_evenly():
@@ -453,7 +475,7 @@ def test_strong_places_are_those_above_a_part_of_the_range():
     assert explain.above_threshold(maps, axes=(0, 1, 2)).sum() == 1
 
 
-CLIP = random((4, 32, 32, 3))
+CLIP = random((4, 16, 16, 3))
 ROWS = [(0, 0, 0)]
 
 
@@ -482,7 +504,7 @@ ROWS = [(0, 0, 0)]
         (lambda m: explain.attention_rows(m, CLIP, "res2_0_block", [(0.5, 1, 1)]), "rows of 3 ints"),
         (
             lambda m: explain.attention_rows(m, CLIP[:3], "res2_0_block", ROWS),
-            r"Received shape \(3, 32, 32, 3\)",
+            r"Received shape \(3, 16, 16, 3\)",
         ),
         (
             lambda m: explain.attention_rows(m, CLIP[[[0, 1], [2, 3]]], "res2_0_block", ROWS),
@@ -492,16 +514,16 @@ ROWS = [(0, 0, 0)]
         (lambda m: explain.attention_rows(keras.Sequential(), CLIP, "nl", ROWS), "built=False"),
         (lambda m: explain.grad_cam(m, CLIP, 3), "class from 0 to 2. Received 3"),
         (lambda m: explain.grad_cam(m, CLIP, True), "class from 0 to 2. Received True"),
-        (lambda m: explain.grad_cam(m, CLIP, 0, "res2_0_rel"), "Try: 'res2_0_relu'"),
+        (lambda m: explain.grad_cam(m, CLIP, 0, "res3_0_rel"), "Try: 'res3_0_relu'"),
         (lambda m: explain.grad_cam(m, CLIP, 0, "fc"), "Received 'fc'. Try: layer=None"),
         (lambda m: explain.strongest_links(np.ones((1, 2, 2)), 5), "count of 1 to 4"),
         (lambda m: explain.to_pixels([(0, 2)], (2, 2), (4, 4)), "Expected positions in the map"),
         (lambda m: explain.upsample(np.ones((2, 2)), (2, 2, 2)), "Expected positive sides"),
     ],
 )
-def test_errors_name_a_remedy(resnet, call, message):
+def test_errors_name_a_remedy(network, call, message):
     with pytest.raises(ValueError, match=r"Expected[^\n]*Received[^\n]*Try: ") as caught:
-        call(resnet)
+        call(network)
     assert caught.match(message)
 
 

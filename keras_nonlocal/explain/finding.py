@@ -173,5 +173,5 @@ def _follow(way, x):
         x = fold_frames(x) if len(x.shape) == 5 else x
     else:
         graph = graph_of(holder)
-        x = keras.Model(graph.inputs, call_in(graph, layer).input_tensors[0])(x, training=False)
+        x = keras.Model(graph.inputs, call_in(graph, layer).input_tensors[0])([x], training=False)
     return _follow(way[1:], x)
