@@ -45,7 +45,8 @@ REGION = [
     {},
     {"pairwise": "cosine", "subsample": (1, 2, 2)},
     {"pairwise": "dot_product", "region": "average"},
-    {"pairwise": "dot_product", "relu": True, "normalize": True, "region": "maximum"},
+    {"pairwise": "dot_product", "normalize": True, "region": "maximum"},
+    {"pairwise": "dot_product", "relu": True},
     {"subsample": (2, 2, 1), "normalize": True},
 ]
 
@@ -507,7 +508,7 @@ ROWS = [(0, 0, 0)]
             r"Received shape \(3, 16, 16, 3\)",
         ),
         (
-            lambda m: explain.attention_rows(m, CLIP[[[0, 1], [2, 3]]], "res2_0_block", ROWS),
+            lambda m: explain.attention_rows(m, np.stack([CLIP, CLIP]), "res2_0_block", ROWS),
             "Expected one clip",
         ),
         (lambda m: explain.attention_rows(m, CLIP + np.nan, "res2_0_block", ROWS), "no finite numbers"),
