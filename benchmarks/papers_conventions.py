@@ -162,7 +162,7 @@ def _non_local(layer: NonLocal, x, y):
     positions = _positions(x)
     sources = positions
     if layer.pool_order == "before":
-        window = window_of(layer._pool_window(), x)
+        window = window_of(layer.pool_window(), x)
         sources = x[0] * math.prod(side // size for side, size in zip(x[1:-1], window, strict=True))
     seen = _convolve(layer.g, sources) + _close(layer, x)
     if layer.pairwise != "gaussian":

@@ -114,6 +114,29 @@ def concatenation_aggregate(query_terms, key_terms, values):
     return ops.cast(query_terms[..., None] * plain + weighted, values.dtype)
 
 
+def softmax_weights(queries, keys, scale=1.0):
+    """Returns the weights of `softmax_aggregate`: [B, n, D], [B, M, D] -> [B, n, M]; n may be a few rows."""
+    queries, keys = map(at_least_float32, (queries, keys))
+    return _softmax(_similarities(queries * scale, keys))
+
+
+def dot_product_weights(queries, keys):
+    """Returns the weights of `dot_product_aggregate`: [B, n, D], [B, M, D] -> [B, n, M]."""
+    queries, keys = map(at_least_float32, (queries, keys))
+    return _similarities(queries, keys) / _key_count(keys)
+
+
+def relu_weights(queries, keys):
+    """Returns the weights of `relu_aggregate`: [B, n, D], [B, M, D] -> [B, n, M]."""
+    return ops.relu(dot_product_weights(queries, keys))
+
+
+def concatenation_weights(query_terms, key_terms):
+    """Returns the weights of `concatenation_aggregate`: [B, n], [B, M] -> [B, n, M]."""
+    query_terms, key_terms = map(at_least_float32, (query_terms, key_terms))
+    return ops.relu(query_terms[:, :, None] + key_terms[:, None]) / _key_count(key_terms)
+
+
 def _key_count(keys):
     return ops.cast(ops.shape(keys)[1], keys.dtype)
 

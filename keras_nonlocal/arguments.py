@@ -67,6 +67,15 @@ def check_divides(layer, argument, value, channels):
         )
 
 
+def check_gamma(layer, gamma):
+    """Raises ValueError unless the width of the Gaussian RBF is a number above 0."""
+    if isinstance(gamma, bool) or not isinstance(gamma, int | float) or not gamma > 0:
+        raise ValueError(
+            f"{layer.name}: Expected `gamma`, the width of the Gaussian RBF, to be a number above 0. "
+            f"Received {gamma!r}. Try: 1e-4, as in the authors' code."
+        )
+
+
 def closest(name, names):
     """Returns the entries of `names` that are close to `name`, quoted and joined by "or"; "" if none is."""
     return " or ".join(map(repr, difflib.get_close_matches(str(name), names)))

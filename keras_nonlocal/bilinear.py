@@ -169,13 +169,13 @@ def enlarge(x, height, width):
     """
     batch, frames, rows, columns, channels = shape_of(x)
     y = ops.reshape(x, (batch * frames, rows, columns * channels))
-    y = ops.matmul(_interpolation(height, rows, x.dtype), y)  # [B*T, H, w*d]
+    y = ops.matmul(interpolation(height, rows, x.dtype), y)  # [B*T, H, w*d]
     y = ops.reshape(y, (batch * frames, height, columns, channels))
-    y = ops.matmul(_interpolation(width, columns, x.dtype), y)  # [B*T, H, W, d]
+    y = ops.matmul(interpolation(width, columns, x.dtype), y)  # [B*T, H, W, d]
     return ops.reshape(y, (batch, frames, height, width, channels))
 
 
-def _interpolation(side, small, dtype):
+def interpolation(side, small, dtype):
     """Returns the weights [side, small] of linear interpolation: a tent around each coarse centre."""
     wide = keras.backend.result_type(dtype, "float32")
     centres = ops.cast(ops.arange(side), wide) + 0.5

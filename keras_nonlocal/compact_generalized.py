@@ -11,6 +11,7 @@ from keras_nonlocal.arguments import (
     check_choice,
     check_count,
     check_divides,
+    check_gamma,
 )
 from keras_nonlocal.positions import check_map
 from keras_nonlocal.precision import at_least_float32
@@ -109,7 +110,7 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
         check_count(self, "groups", groups)
         check_choice(self, "pairwise", pairwise, PAIRWISE)
         check_count(self, "order", order)
-        _check_gamma(self, gamma)
+        check_gamma(self, gamma)
         check_bottleneck(self, channels)
         check_choice(self, "norm", norm, NORMS)
         check_choice(self, "frozen_batch_norm", frozen_batch_norm, FROZEN)
@@ -164,29 +165,35 @@ class CompactGeneralizedNonLocal(keras.layers.Layer):
 
     def call(self, x, training=None):
         """Adds to each entry what its group gathers from all channels and positions."""
-        theta, phi, g = (at_least_float32(child(x)) for child in (self.theta, self.phi, self.g))
-        if self.normalize:
-            theta, phi = self._unit(theta), self._unit(phi)
-        scale = self._scale(theta) if self.scaled else 1.0
-        if self.pairwise == "dot_product":
-            y = theta * (scale * self._totals(phi * g))  # [B, ..., d]
-        else:
-            y = self._series(theta, phi, g, scale)  # [B, ..., d]
-        y = self.out(y)  # [B, ..., C]
+        y = self.out(self._aggregate(*self.embed(x)))  # [B, ..., C]
         if self.norm is not None:
             y = self.norm(y, training=training)
         return x + ops.cast(y, x.dtype)
+
+    def embed(self, x):
+        """Returns theta, phi and g, each [B, ..., d] in float32."""
+        theta, phi, g = (at_least_float32(child(x)) for child in (self.theta, self.phi, self.g))
+        return (self._unit(theta), self._unit(phi), g) if self.normalize else (theta, phi, g)
+
+    def weigh(self, theta, phi, scale):
+        """Returns the weights f of elements of theta and of phi, whose shapes broadcast; see `scale_of`."""
+        if self.pairwise == "dot_product":
+            return scale * theta * phi
+        return scale * sum(self._taylor(power) * (theta * phi) ** power for power in range(self.order + 1))
 
     def _unit(self, values):
         """Returns values whose groups have length 1, or 0 if they are 0."""
         return values * ops.rsqrt(ops.maximum(self._totals(ops.square(values)), 1e-24))
 
-    def _scale(self, theta):
-        """Returns 1 / sqrt(the count of terms of a sum)."""
-        return ops.rsqrt(ops.cast(_group_size(theta, self.groups), theta.dtype))
+    def scale_of(self, theta):
+        """Returns 1, or 1 / sqrt(the count of terms of a sum) where the block is `scaled`."""
+        return ops.rsqrt(ops.cast(_group_size(theta, self.groups), theta.dtype)) if self.scaled else 1.0
 
-    def _series(self, theta, phi, g, scale):
+    def _aggregate(self, theta, phi, g):
         """Returns sum_p c_p theta^p by one product for each power of phi and Horner's rule for theta."""
+        scale = self.scale_of(theta)
+        if self.pairwise == "dot_product":
+            return theta * (scale * self._totals(phi * g))  # [B, ..., d]
         coefficients = []  # c_0 ... c_P, each [B, 1, ..., d]
         for power in range(self.order + 1):
             g = g * phi if power else g
@@ -290,11 +297,3 @@ def _group_sums(values, groups):
     grouped = ops.reshape(values, (-1, groups, values.shape[-1] // groups))  # [B, G, C/G]
     sums = ops.sum(grouped, axis=-1, keepdims=True) + ops.zeros_like(grouped)  # [B, G, C/G]
     return ops.reshape(sums, (-1, *values.shape[1:]))  # [B, 1, ..., C]
-
-
-def _check_gamma(layer, gamma):
-    if isinstance(gamma, bool) or not isinstance(gamma, int | float) or not gamma > 0:
-        raise ValueError(
-            f"{layer.name}: Expected `gamma`, the width of the Gaussian RBF, to be a number above 0. "
-            f"Received {gamma!r}. Try: 1e-4, as in the authors' code."
-        )

@@ -112,17 +112,22 @@ class ConvBlockAttention(keras.layers.Layer):
 
     def call(self, x, training=None):
         """Multiplies by the gate of the channels, then by that of the positions."""
-        x = x * ops.sigmoid(self._channel_logits(x))
+        x = x * self.channel_gate(x)
+        return x * self.position_gate(x, training)
+
+    def position_gate(self, x, training=None):
+        """Returns the gate of each position, of a map that has the channels' gate: -> [B, ..., 1]."""
         channels = ops.max(x, axis=-1, keepdims=True), self._mean(x, (-1,))
         logits = self.conv(ops.concatenate(channels, axis=-1))  # [B, ..., 1]
-        return x * ops.sigmoid(self.norm(logits, training=training) if self.batch_norm else logits)
+        return ops.sigmoid(self.norm(logits, training=training) if self.batch_norm else logits)
 
-    def _channel_logits(self, x):
+    def channel_gate(self, x):
+        """Returns the gate of each channel: [B, ..., C] -> [B, 1, ..., C]."""
         position_axes = tuple(range(1, len(x.shape) - 1))
         mean = self._mean(x, position_axes)  # [B, 1, ..., C]
         largest = ops.max(x, axis=position_axes, keepdims=True)  # [B, 1, ..., C]
         both = self.expand(ops.relu(self.reduce(ops.concatenate([mean, largest], axis=1))))
-        return ops.sum(both, axis=1, keepdims=True)  # [B, 2, 1, ..., C] -> [B, 1, ..., C]
+        return ops.sigmoid(ops.sum(both, axis=1, keepdims=True))  # [B, 2, 1, ..., C] -> [B, 1, ..., C]
 
     def _mean(self, x, axes):
         return ops.cast(ops.mean(at_least_float32(x), axis=axes, keepdims=True), self.compute_dtype)

@@ -86,7 +86,7 @@ def _grouped_convolution(layer: GroupedConv2D, x, y):
 @cost_of.register
 def _non_local(layer: NonLocal, x, y):
     # y_i = sum_j f(q_i, k_j) v_j: N M (D + E) in each part of the map that sees itself.
-    positions, keys, parts = _positions(x), _pooled_positions(x, layer._pool_window()), _parts(layer, x)
+    positions, keys, parts = _positions(x), _pooled_positions(x, layer.pool_window()), _parts(layer, x)
     sources = keys if layer.pool_order == "before" else positions
     cost = _convolve(layer.g, sources) + _convolve(layer.out, positions)
     width = x[-1]

@@ -96,13 +96,21 @@ class GlobalContext(keras.layers.Layer):
 
     def call(self, x, training=None):
         """Adds to each position what the attention map gathers from the whole clip."""
+        return x + self.offsets(x, training)
+
+    def offsets(self, x, training=None):
+        """Returns what `call` adds to each channel: [B, ..., C] -> [B, 1, ..., C]."""
         s = self.reduce(ops.cast(self._context(x), self.compute_dtype))  # [B, 1, C/r]
         s = self.norm(s, training=training) if self.norm_kind == "batch" else self.norm(s)
         s = self.expand(ops.relu(s))  # [B, 1, C]
-        return x + ops.reshape(s, (-1, *[1] * (len(x.shape) - 2), x.shape[-1]))  # [B, 1, ..., C]
+        return ops.reshape(s, (-1, *[1] * (len(x.shape) - 2), x.shape[-1]))  # [B, 1, ..., C]
 
     def _context(self, x):
         """Returns the mean of all positions, weighted by the mask: [B, ..., C] -> [B, 1, C], in float32."""
+        return ops.matmul(self.weights_of(x), at_least_float32(flatten_positions(x)))  # [B, 1, C]
+
+    def weights_of(self, x):
+        """Returns the softmax over all positions of the mask: [B, ..., C] -> [B, 1, N], in float32."""
         x = at_least_float32(flatten_positions(x))  # [B, N, C]
         if self.mask.quantization_mode:  # A quantized kernel is no matrix of floats.
             logits = at_least_float32(self.mask(x))  # [B, N, 1]
@@ -110,8 +118,7 @@ class GlobalContext(keras.layers.Layer):
             # The half-precision logits of self.mask(x) would be off by 0.5 where they are near 1000.
             kernel, bias = at_least_float32(self.mask.kernel), at_least_float32(self.mask.bias)
             logits = ops.matmul(x, kernel) + bias  # [B, N, 1]
-        weights = ops.softmax(ops.transpose(logits, (0, 2, 1)), axis=-1)  # [B, 1, N]
-        return ops.matmul(weights, x)  # [B, 1, C]
+        return ops.softmax(ops.transpose(logits, (0, 2, 1)), axis=-1)  # [B, 1, N]
 
     def compute_output_shape(self, input_shape):
         """Returns the input's shape."""

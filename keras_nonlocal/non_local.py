@@ -3,7 +3,14 @@
 import keras
 from keras import ops
 
-from keras_nonlocal.affinity import concatenation_aggregate, dot_product_aggregate, softmax_aggregate
+from keras_nonlocal.affinity import (
+    concatenation_aggregate,
+    concatenation_weights,
+    dot_product_aggregate,
+    dot_product_weights,
+    softmax_aggregate,
+    softmax_weights,
+)
 from keras_nonlocal.arguments import bottleneck_width, check_bottleneck, check_choice, check_count
 from keras_nonlocal.positions import (
     check_fits,
@@ -128,13 +135,13 @@ class NonLocal(keras.layers.Layer):
         if self.window_frames is None:
             return
         check_count(self, "window_frames", self.window_frames)
-        if self.window_frames % self._pool_window()[0]:
+        if self.window_frames % self.pool_window()[0]:
             raise ValueError(
                 f"{self.name}: Expected windows of frames that hold whole sub-sampling windows. Received "
                 f"window_frames={self.window_frames}, subsample={self.subsample}. Try: subsample=(1, 2, 2)."
             )
 
-    def _pool_window(self):
+    def pool_window(self):
         """Returns the entries of `subsample` on the axes of the reach, and 1 on the others."""
         t, h, w = self.subsample or (1, 1, 1)
         return {"spacetime": (t, h, w), "space": (1, h, w), "time": (t, 1, 1)}[self.reach]
@@ -142,7 +149,7 @@ class NonLocal(keras.layers.Layer):
     def _check_shape(self, input_shape):
         """Returns the number of channels, or raises ValueError where the known sides do not fit the block."""
         channels = check_map(self, input_shape, (5,) if self.window_frames else RANKS[self.reach])
-        check_fits(self, self._pool_window(), input_shape)
+        check_fits(self, self.pool_window(), input_shape)
         if self.window_frames:
             remedy = "a `window_frames` that divides the number of frames."
             check_multiples(self, (self.window_frames, 1, 1), input_shape, remedy)
@@ -168,41 +175,60 @@ class NonLocal(keras.layers.Layer):
     def call(self, x, training=None):
         """Adds to each position what it gathers from the keys in its reach."""
         self._check_shape(x.shape)
-        source = max_pool(x, self._pool_window()) if self.pool_order == "before" else x
-        y = self._aggregate(x, source, self._lay_keys(self.g(source)))  # [B', N, d]
+        y = self._aggregate(*self.embed(x))  # [B', N, d]
         y = self.out(restore_reach(y, x, self.reach))  # [B, ..., C]
         return x + (self.norm(y, training=training) if self.batch_norm else y)
 
-    def _aggregate(self, x, source, values):
-        """Returns y [B', N, d]; B' is B times the count of parts of the map that do not see each other."""
-        if self.pairwise == "concatenation":
-            of_theta, of_phi = ops.split(self.w_f, 2, axis=0)  # [d, 1] each
-            query_terms = self._lay_queries(_folded(x, self.theta, of_theta))  # [B', N, 1]
-            if self._pools_after():
-                key_terms = ops.matmul(self._lay_keys(self.phi(source)), of_phi)  # [B', M, 1]
-            else:
-                key_terms = self._lay_keys(_folded(source, self.phi, of_phi))
-            return concatenation_aggregate(query_terms[..., 0], key_terms[..., 0], values)
+    def embed(self, x):
+        """Returns queries [B', N, D], keys [B', M, D] and values [B', M, d].
+
+        B' is B times the count of parts of the map that do not see each other. For "concatenation", queries
+        and keys are the terms of the sum: D = 1.
+        """
+        source = max_pool(x, self.pool_window()) if self.pool_order == "before" else x
+        values = self._lay_keys(self.g(source))
         if self.pairwise == "gaussian":
-            queries, keys = self._lay_queries(x), self._lay_keys(source)  # [B', N, C], [B', M, C]
+            return self.lay_out(x), self._lay_keys(source), values
+        if self.pairwise != "concatenation":
+            return self.lay_out(self.theta(x)), self._lay_keys(self.phi(source)), values
+        of_theta, of_phi = ops.split(self.w_f, 2, axis=0)  # [d, 1] each
+        query_terms = self.lay_out(_folded(x, self.theta, of_theta))  # [B', N, 1]
+        if self._pools_after():
+            key_terms = ops.matmul(self._lay_keys(self.phi(source)), of_phi)  # [B', M, 1]
         else:
-            queries, keys = self._lay_queries(self.theta(x)), self._lay_keys(self.phi(source))  # [B', ., d]
+            key_terms = self._lay_keys(_folded(source, self.phi, of_phi))
+        return query_terms, key_terms, values
+
+    def _aggregate(self, queries, keys, values):
+        if self.pairwise == "concatenation":
+            return concatenation_aggregate(queries[..., 0], keys[..., 0], values)
         if self.pairwise == "dot_product":
             return dot_product_aggregate(queries, keys, values)
-        return softmax_aggregate(queries, keys, values, queries.shape[-1] ** -0.5 if self.scaled else 1.0)
+        return softmax_aggregate(queries, keys, values, self._scale(queries))
+
+    def weigh(self, queries, keys):
+        """Returns the weights f / C(x) of some of the queries of `embed`: [B', n, D] -> [B', n, M]."""
+        if self.pairwise == "concatenation":
+            return concatenation_weights(queries[..., 0], keys[..., 0])
+        if self.pairwise == "dot_product":
+            return dot_product_weights(queries, keys)
+        return softmax_weights(queries, keys, self._scale(queries))
+
+    def lay_out(self, x, pooled=False):
+        """Lays a map, or one of the sub-sampled sides of the keys, out as queries and keys are."""
+        frames = self.window_frames
+        if pooled and frames:
+            frames = frames // self.pool_window()[0]
+        return flatten_reach(x, self.reach, frames)
+
+    def _scale(self, queries):
+        return queries.shape[-1] ** -0.5 if self.scaled else 1.0
 
     def _pools_after(self):
-        return self.pool_order == "after" and self._pool_window() != (1, 1, 1)
-
-    def _lay_queries(self, x):
-        return flatten_reach(x, self.reach, self.window_frames)
+        return self.pool_order == "after" and self.pool_window() != (1, 1, 1)
 
     def _lay_keys(self, x):
-        if self._pools_after():
-            x = max_pool(x, self._pool_window())
-        return flatten_reach(
-            x, self.reach, self.window_frames and self.window_frames // self._pool_window()[0]
-        )
+        return self.lay_out(max_pool(x, self.pool_window()) if self._pools_after() else x, pooled=True)
 
     def compute_output_shape(self, input_shape):
         """Returns the input's shape."""

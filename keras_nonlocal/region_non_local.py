@@ -6,7 +6,14 @@ from functools import partial
 import keras
 from keras import ops
 
-from keras_nonlocal.affinity import dot_product_aggregate, relu_aggregate, softmax_aggregate
+from keras_nonlocal.affinity import (
+    dot_product_aggregate,
+    dot_product_weights,
+    relu_aggregate,
+    relu_weights,
+    softmax_aggregate,
+    softmax_weights,
+)
 from keras_nonlocal.arguments import bottleneck_width, check_bottleneck, check_choice
 from keras_nonlocal.depthwise_conv3d import DepthwiseConv3D
 from keras_nonlocal.positions import (
@@ -177,6 +184,12 @@ class RegionNonLocal(keras.layers.Layer):
     def call(self, x, training=None):
         """Adds to each position what its region gathers from all regions."""
         self._check_shape(x.shape)
+        y = self._aggregate(*self.embed(x))  # [B, N, d]
+        y = self.out(restore_positions(y, like=x))  # [B, ..., C]
+        return x + (self.norm(y, training=training) if self.batch_norm else y)
+
+    def embed(self, x):
+        """Returns queries [B, N, d], keys [B, M, d] and values [B, M, d]."""
         u = self.g(x)  # [B, ..., d]
         p = self.f_theta(u)  # [B, ..., d]
         if self.normalize or self.pairwise == "cosine":
@@ -184,9 +197,7 @@ class RegionNonLocal(keras.layers.Layer):
         keys, values = p, u
         if self.subsample is not None:
             keys, values = max_pool(keys, self.subsample), max_pool(values, self.subsample)
-        y = self._aggregate(*map(flatten_positions, (p, keys, values)))  # [B, N, d]
-        y = self.out(restore_positions(y, like=x))  # [B, ..., C]
-        return x + (self.norm(y, training=training) if self.batch_norm else y)
+        return tuple(map(flatten_positions, (p, keys, values)))
 
     def _aggregate(self, queries, keys, values):
         if self.pairwise == "gaussian":
@@ -194,6 +205,21 @@ class RegionNonLocal(keras.layers.Layer):
         if self.pairwise == "cosine":
             return relu_aggregate(queries, keys, values)
         return (relu_aggregate if self.relu else dot_product_aggregate)(queries, keys, values)
+
+    def weigh(self, queries, keys):
+        """Returns the weights f / C(x) of some of the queries of `embed`: [B, n, d] -> [B, n, M]."""
+        if self.pairwise == "gaussian":
+            return softmax_weights(queries, keys)
+        positive = self.relu or self.pairwise == "cosine"
+        return (relu_weights if positive else dot_product_weights)(queries, keys)
+
+    def lay_out(self, x, pooled=False):
+        """Lays a map, or one of the sub-sampled sides of the keys, out as queries and keys are."""
+        return flatten_positions(x)
+
+    def pool_window(self):
+        """Returns `subsample`, and 1 on all axes for None."""
+        return self.subsample or (1, 1, 1)
 
     def compute_output_shape(self, input_shape):
         """Returns the input's shape."""

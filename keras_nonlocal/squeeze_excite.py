@@ -91,13 +91,18 @@ class SqueezeExcite(keras.layers.Layer):
 
     def call(self, x, training=None):
         """Adds an offset to each channel of a clip, or multiplies it by a gate."""
+        s = self.gate(x, training)
+        return x + s if self.mode == "add" else x * s
+
+    def gate(self, x, training=None):
+        """Returns what `call` adds to each channel, or multiplies it by: [B, ..., C] -> [B, 1, ..., C]."""
         position_axes = tuple(range(1, len(x.shape) - 1))
         mean = ops.mean(at_least_float32(x), axis=position_axes, keepdims=True)  # [B, 1, ..., C]
         s = self.reduce(ops.cast(mean, self.compute_dtype))  # [B, 1, ..., C/r]
         if self.norm is not None:
             s = self.norm(s, training=training)
         s = self.expand(ops.relu(s))  # [B, 1, ..., C]
-        return x + s if self.mode == "add" else x * ops.sigmoid(s)
+        return s if self.mode == "add" else ops.sigmoid(s)
 
     def compute_output_shape(self, input_shape):
         """Returns the input's shape."""

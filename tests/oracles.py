@@ -129,17 +129,25 @@ def temporal_shift(x, w, divisor, **_):
     return y
 
 
-def non_local(
+def non_local(x, w, reach="spacetime", window_frames=None, **arguments):
+    return x + close(attend_in_reach(*non_local_maps(x, w, reach, **arguments), reach, window_frames), w)
+
+
+def attend_in_reach(queries, keys, values, weigh, reach="spacetime", window_frames=None):
+    return in_reach(lambda *maps: attend(*maps, weigh), (queries, keys, values), reach, window_frames)
+
+
+def non_local_maps(
     x,
     w,
-    pairwise="embedded_gaussian",
     reach="spacetime",
-    window_frames=None,
+    pairwise="embedded_gaussian",
     subsample=(1, 2, 2),
     pool_order="after",
     scaled=False,
     **_,
 ):
+    """Queries, keys and values as maps, and how a query weighs the keys in its reach."""
     t, h, width = subsample or (1, 1, 1)
     window = {"spacetime": (t, h, width), "space": (1, h, width), "time": (t, 1, 1)}[reach]
     source = max_pool(x, window) if pool_order == "before" else x
@@ -157,11 +165,14 @@ def non_local(
         weigh = mean_of(lambda s: s)
     if scaled:
         queries = queries * queries.shape[-1] ** -0.5
-    y = in_reach(lambda *maps: attend(*maps, weigh), (queries, keys, values), reach, window_frames)
-    return x + close(y, w)
+    return queries, keys, values, weigh
 
 
-def region_non_local(
+def region_non_local(x, w, **arguments):
+    return x + close(attend(*region_non_local_maps(x, w, **arguments)), w)
+
+
+def region_non_local_maps(
     x,
     w,
     kernel_size=(3, 7, 7),
@@ -172,6 +183,7 @@ def region_non_local(
     subsample=None,
     **_,
 ):
+    """Queries, keys and values as maps, and how a query weighs the keys."""
     u = project(x, w, "g")
     p = depthwise(u, w["region/kernel"]) if region == "convolution" else None
     p = pool(u, kernel_size, {"average": np.mean, "maximum": np.max}[region]) if p is None else p
@@ -181,7 +193,7 @@ def region_non_local(
     weigh = softmax
     if pairwise != "gaussian":
         weigh = mean_of((lambda s: np.maximum(s, 0)) if relu or pairwise == "cosine" else lambda s: s)
-    return x + close(attend(p, keys, values, weigh), w)
+    return p, keys, values, weigh
 
 
 def plain_residual(x, w, **_):
