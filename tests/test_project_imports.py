@@ -20,6 +20,7 @@ ALLOWED = {
 WITH_PROGRAMS = {"quiet_tensorflow"}  # For all packages but the layers; it imports nothing but Python's own.
 # Beginnings of paths, and what may be imported there besides.
 ALLOWED_THERE = {
+    "keras_nonlocal/batch_norm.py": {"tensorflow"},
     "keras_nonlocal/explain/gradients.py": {"tensorflow", "jax", "torch"},
     "keras_nonlocal/presets.py": {"huggingface_hub", "kagglehub"},
     "pipelines/builders/": {"tensorflow_datasets"},
