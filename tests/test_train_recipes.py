@@ -171,7 +171,7 @@ def small(row):
     config = config_of(row.path)
     blocks = ("res3_0", "res4_1") if config.blocks else ()
     block = tuple(text for text in config.block if "=" not in text.partition("(")[0])
-    tiny = {r"\w*size=\d+, ": "", r"BilinearAttentionTransform\(": "BilinearAttentionTransform(size=2, "}
+    tiny = {r", \w*size=\d+": "", r"BilinearAttentionTransform\(": "BilinearAttentionTransform(size=2, "}
     for pattern, text in tiny.items() if blocks else ():
         block = tuple(re.sub(pattern, text, one) for one in block)
     frames = min(config.clip_frames, 8)

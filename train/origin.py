@@ -107,6 +107,8 @@ def check_origin(config, num_classes, images, blocks):
         if found is None:
             return
         told = {name: value for name, value in found.fields.items() if name in (*_BUILDS, "block")}
+        if found.images:  # They have no temporal kind, and a clip of one frame may not have any.
+            told.pop("temporal", None)
         theirs = dataclasses.replace(config, **told)
         images = images or _is_of_frames(config)
         here, there = _essence(config, images, blocks), _essence(theirs, found.images, blocks)

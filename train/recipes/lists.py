@@ -26,7 +26,7 @@ _HEADS = ("row", "published", "parameters", "multiply-adds", "data", "recipe", "
 def as_text(rows):
     """Returns rows as lines for a terminal, in columns."""
     table = [("row", *_HEADS[1:3], "mult.-adds", "data", "blocks", "here or instead")]
-    table += [(r.name, r.published, *_costs(r), r.data_set, _blocks(r), r.instead or r.here) for r in rows]
+    table += [(r.name, r.published, *_costs(r), r.data_set, _blocks(r), r.instead or _here(r)) for r in rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -64,6 +64,11 @@ def _costs(row):
         return "", ""
     attention = f" + {row.attention:.1f}" if row.attention >= 0.05 else ""
     return f"{row.parameters:.2f} M", f"{row.multiply_adds:.1f}{attention} G"
+
+
+def _here(row):
+    """Returns what came out of a row here, without the flags by which."""
+    return row.here.partition(" by `")[0].rstrip(",")
 
 
 def _blocks(row):
