@@ -3,6 +3,7 @@
 python -m train.recipes [--paper=nl] [--data_set=kinetics400] [--block=NonLocal] [--markdown]
 """
 
+import os
 import sys
 
 from absl import app, flags
@@ -56,7 +57,7 @@ def main(argv):
     trained = [row for row in rows if row.path]
     print(f"\n{len(rows)} rows, {len(trained)} with a flag file" + (":" if trained else "."))
     if trained:
-        print(f"python -m train --flagfile={trained[0].path}")
+        print(f"python -m train --flagfile={os.path.relpath(trained[0].path)}")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def as_markdown(rows):
     for paper, title in PAPERS.items():
         if own := [row for row in trained if row.paper == paper]:
             lines = [
-                (_link(r), r.published, *_costs(r), r.data_set, r.recipe, _blocks(r), r.here) for r in own
+                (_link(r), r.published, *_costs(r), r.data_set, r.recipe, _blocks(r), _here(r)) for r in own
             ]
             parts += [f"## {title}", _table(_HEADS, lines)]
     lines = [(r.name, r.published, r.data_set, r.source, r.instead) for r in rows if not r.path]
