@@ -15,7 +15,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     for them and one for their gradients. The statistics are float32 in mixed precision, too.
 
     Cost:
-        As Keras's in evaluation; see `benchmarks/blocks.py` for training.
+        As Keras's in evaluation; `benchmarks/training.py` prints that of a training step.
 
     Differs:
         The fused operation gives the unbiased variance for the running one; here it is the biased one, as

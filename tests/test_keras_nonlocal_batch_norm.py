@@ -50,6 +50,19 @@ def test_training_is_keras_own(shape, arguments):
     assert np.ptp(theirs[2]) > 0.01
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others call Keras's own")
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_training_is_one_fused_operation(shape):
+    import tensorflow as tf
+
+    norm = BatchNormalization()
+    norm.build(shape)
+    for training, count in ((True, 1), (False, 0)):
+        traced = tf.function(lambda x, training=training: norm(x, training=training))
+        graph = traced.get_concrete_function(tf.TensorSpec(shape)).graph
+        assert [operation.type for operation in graph.get_operations()].count("FusedBatchNormV3") == count
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_statistics_are_float32_in_mixed_precision(policy):
     x = np.random.default_rng(0).normal(100.0, 0.5, (4, 3, 8, 8, 2)).astype("float32")
